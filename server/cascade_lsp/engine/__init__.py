@@ -1,0 +1,130 @@
+"""The seam between the cascade and a model: one Protocol, and the values that cross it.
+
+What an engine is not: it knows no tiers, no tests and no thresholds. `engine.local` drives a
+llama.cpp worker process; tests use scripted engines that implement the same Protocol.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+PieceKind = Literal["text", "fim_pre", "fim_suf", "fim_mid", "system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part of a prompt: literal text, a FIM marker, or one turn of a conversation.
+
+    A prompt holds either text and markers, or turns alone; a last `assistant` turn is the
+    opening of the answer and stays open. Text is never read as special tokens.
+    """
+
+    kind: PieceKind
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What one sequence is asked: pieces, where to stop, at most how many tokens, and sampling.
+
+    `temperature == 0` is greedy. `stop` strings end the sequence and are not part of its text.
+    """
+
+    pieces: tuple[Piece, ...]
+    n_predict: int = 256
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    top_k: int = 40
+    top_p: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One decoded piece of text of sequence `seq` (an index into the prompts), with its
+    natural-log probability under the unmodified distribution; empty text is possible."""
+
+    seq: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a generation cost: tokens, of the prompt those found in the KV cache, wall
+    milliseconds, and `cost` in GFLOP, estimated as 2 * parameters * tokens evaluated."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+    ms: float = 0.0
+    cost: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.new_tokens + other.new_tokens,
+            self.ms + other.ms,
+            self.cost + other.cost,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How models are run on this machine."""
+
+    context_tokens: int = field(
+        default=4096, metadata={"help": "Context window per model, in tokens. More costs memory."}
+    )
+    threads: int = field(
+        default=0, metadata={"help": "Compute threads; 0 means one per physical core."}
+    )
+    gpu_layers: int = field(
+        default=-1,
+        metadata={"help": "Layers to offload where llama.cpp has a GPU; -1 means all, 0 none."},
+    )
+
+
+class Engine(Protocol):
+    """A model that answers a batch of prompts, token by token."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, background: bool = False
+    ) -> AsyncIterator[Token | Usage]:
+        """Decode all prompts as one batch, yield tokens as they come and last the Usage.
+
+        Closing the iterator cancels the computation. A lost worker ends the stream with the
+        Usage so far. `background` keeps the keystroke's KV prefix untouched.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the model."""
+        ...
+
+
+@dataclass(slots=True)
+class Generated:
+    """The text of one sequence and the log-probabilities of its tokens."""
+
+    text: str = ""
+    logprobs: list[float] = field(default_factory=list)
+
+
+async def collect(
+    stream: AsyncIterator[Token | Usage],
+    n: int,
+    watch: Callable[[Token], None] | None = None,
+) -> tuple[list[Generated], Usage]:
+    """Read a stream of `n` sequences to its end; `watch` sees every token as it comes."""
+    texts, usage = [Generated() for _ in range(n)], Usage()
+    async for item in stream:
+        if isinstance(item, Usage):
+            usage = item
+            continue
+        texts[item.seq].text += item.text
+        texts[item.seq].logprobs.append(item.logprob)
+        if watch:
+            watch(item)
+    return texts, usage

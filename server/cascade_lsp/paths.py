@@ -1,0 +1,37 @@
+"""Where the product keeps its files. It never writes anywhere else.
+
+`CASCADE_HOME`, when set, holds everything in one folder (portable installs, tests);
+otherwise the platform's own folders are used.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_APP = "cascade-lsp"
+
+
+def _folder(kind: str, platform_folder: str) -> Path:
+    home = os.environ.get("CASCADE_HOME")
+    return Path(home) / kind if home else Path(platform_folder)
+
+
+def models_dir() -> Path:
+    """Return the folder that holds verified weight files."""
+    return _folder("models", platformdirs.user_data_dir(_APP, appauthor=False)) / "weights"
+
+
+def state_dir() -> Path:
+    """Return the folder for the ledger and what was learnt about this machine."""
+    return _folder("state", platformdirs.user_state_dir(_APP, appauthor=False))
+
+
+def ledger_path() -> Path:
+    """Return the path of the decision ledger."""
+    return state_dir() / "ledger.sqlite3"
+
+
+def machine_path() -> Path:
+    """Return the path of the JSON file that remembers safe engine settings per build."""
+    return state_dir() / "machine.json"

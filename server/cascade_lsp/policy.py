@@ -1,0 +1,121 @@
+"""Judge evidence: the only module that compares anything with a threshold.
+
+Pure: no clock, no files, no randomness. Serving, measuring and tuning all call `decide`,
+so what is measured is what ships.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class Reason(StrEnum):
+    """Why a candidate was accepted or handed to the next tier."""
+
+    EMPTY = "empty_answer"
+    SYNTAX = "syntax_error"
+    TRUSTED_FAILED = "trusted_test_failed"
+    TRUSTED_PASSED = "trusted_tests_passed"
+    TESTS_FAILED = "self_tests_failed"
+    TESTS_PASSED = "self_tests_passed"
+    NO_TESTS = "no_valid_tests"
+    NOT_TESTABLE = "not_testable"
+    NOT_EXECUTED = "execution_off"
+    INCONCLUSIVE = "inconclusive"
+    LOW_CONFIDENCE = "low_confidence"
+    NOT_CHECKED = "not_checked"
+
+
+Execution = Literal["ran", "not_testable", "off", "not_asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of one tier's answer before it is judged.
+
+    `n_tests` is N_t, the valid generated test lines with a conclusive verdict; `n_s` the ones
+    the chosen solution passes; `n_t` the most of the `k` solutions that pass any one line which
+    it passes. `confidence` is the mean probability of the first tokens, in [0, 1].
+    """
+
+    execution: Execution
+    empty: bool = False
+    syntax_ok: bool = True
+    n_tests: int = 0
+    n_s: int = 0
+    n_t: int = 0
+    k: int = 1
+    trusted_passed: int = 0
+    trusted_failed: int = 0
+    inconclusive: int = 0
+    confidence: float | None = None
+
+    @property
+    def score(self) -> float:
+        """Return S = (n_s / N_t) * (n_t / k), in [0, 1] (arXiv 2405.15842, normalised)."""
+        return (self.n_s / self.n_tests) * (self.n_t / self.k) if self.n_tests and self.k else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The thresholds in force for one tier.
+
+    `theta` bounds S from below; `theta_trusted` replaces it where docstring examples or the
+    user's own tests exist and all pass; `min_confidence` gates unverified answers and applies
+    only with `escalate == "on_doubt"`.
+    """
+
+    theta: float = 0.5
+    theta_trusted: float = 0.25
+    escalate: Literal["on_failure", "on_doubt"] = "on_failure"
+    min_confidence: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The judgement: what to do, why, and the figure observed against the one required."""
+
+    action: Literal["accept", "escalate"]
+    reason: Reason
+    observed: float | None = None
+    required: float | None = None
+
+
+def decide(evidence: Evidence, policy: Policy) -> Decision:
+    """Accept the answer or escalate to the next tier.
+
+    No evidence (nothing testable, an inconclusive run) is never counted against an answer; a
+    testable function for which no valid test could be had is not accepted on trust.
+    """
+    if evidence.empty:
+        return Decision("escalate", Reason.EMPTY)
+    if not evidence.syntax_ok:
+        return Decision("escalate", Reason.SYNTAX)
+    if evidence.trusted_failed:
+        trusted = evidence.trusted_passed + evidence.trusted_failed
+        share = evidence.trusted_passed / trusted
+        return Decision("escalate", Reason.TRUSTED_FAILED, share, 1.0)
+    if evidence.n_tests:
+        theta = policy.theta_trusted if evidence.trusted_passed else policy.theta
+        if evidence.score >= theta:
+            return Decision("accept", Reason.TESTS_PASSED, evidence.score, theta)
+        return Decision("escalate", Reason.TESTS_FAILED, evidence.score, theta)
+    if evidence.trusted_passed:
+        return Decision("accept", Reason.TRUSTED_PASSED, 1.0, 1.0)
+    if evidence.execution == "ran" and not evidence.inconclusive:
+        return Decision("escalate", Reason.NO_TESTS, 0, 1)
+    return _unverified(evidence, policy)
+
+
+def _unverified(evidence: Evidence, policy: Policy) -> Decision:
+    if policy.escalate == "on_doubt" and evidence.confidence is not None:
+        observed, required = evidence.confidence, policy.min_confidence
+        if observed < required:
+            return Decision("escalate", Reason.LOW_CONFIDENCE, observed, required)
+    reason = {
+        "ran": Reason.INCONCLUSIVE,
+        "not_testable": Reason.NOT_TESTABLE,
+        "off": Reason.NOT_EXECUTED,
+        "not_asked": Reason.NOT_CHECKED,
+    }[evidence.execution]
+    return Decision("accept", reason)
