@@ -4,7 +4,7 @@ Pure: no clock, no files, no randomness. Serving, measuring and tuning all call 
 so what is measured is what ships.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -73,20 +73,30 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The judgement: what to do, why, and the figure observed against the one required."""
+    """The judgement: what to do, why, and the figure observed against the one required.
 
-    action: Literal["accept", "escalate"]
+    `best_effort` is an answer that failed where no larger tier is left to ask.
+    """
+
+    action: Literal["accept", "escalate", "best_effort"]
     reason: Reason
     observed: float | None = None
     required: float | None = None
 
 
-def decide(evidence: Evidence, policy: Policy) -> Decision:
-    """Accept the answer or escalate to the next tier.
+def decide(evidence: Evidence, policy: Policy, *, last: bool = False) -> Decision:
+    """Accept the answer or escalate to the next tier; `last` says that there is none.
 
     No evidence (nothing testable, an inconclusive run) is never counted against an answer; a
     testable function for which no valid test could be had is not accepted on trust.
     """
+    decision = _judge(evidence, policy)
+    if last and decision.action == "escalate":
+        return replace(decision, action="best_effort")
+    return decision
+
+
+def _judge(evidence: Evidence, policy: Policy) -> Decision:
     if evidence.empty:
         return Decision("escalate", Reason.EMPTY)
     if not evidence.syntax_ok:
