@@ -4,7 +4,8 @@ What an engine is not: it knows no tiers, no tests and no thresholds. `engine.lo
 llama.cpp worker process; tests use scripted engines that implement the same Protocol.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -86,12 +87,36 @@ class EngineOptions:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a loaded model and its worker say of themselves.
+
+    `fim` tells whether prefix, suffix and middle markers are single tokens of the vocabulary;
+    `backend` is "cpu" or the name of the device with offloaded layers; `safe` that repacked
+    kernels are off; `load_ms` covers loading and the probe decode.
+    """
+
+    architecture: str
+    parameters: int
+    context_tokens: int
+    trained_context_tokens: int
+    fim: bool
+    chat: bool
+    backend: str
+    threads: int
+    safe: bool
+    build: str
+    system: str
+    load_ms: float
+    weights_bytes: int
+
+
 class Engine(Protocol):
     """A model that answers a batch of prompts, token by token."""
 
     def generate(
         self, prompts: Sequence[Prompt], *, background: bool = False
-    ) -> AsyncIterator[Token | Usage]:
+    ) -> AsyncGenerator[Token | Usage, None]:
         """Decode all prompts as one batch, yield tokens as they come and last the Usage.
 
         Closing the iterator cancels the computation. A lost worker ends the stream with the
@@ -113,18 +138,19 @@ class Generated:
 
 
 async def collect(
-    stream: AsyncIterator[Token | Usage],
+    stream: AsyncGenerator[Token | Usage, None],
     n: int,
     watch: Callable[[Token], None] | None = None,
 ) -> tuple[list[Generated], Usage]:
     """Read a stream of `n` sequences to its end; `watch` sees every token as it comes."""
     texts, usage = [Generated() for _ in range(n)], Usage()
-    async for item in stream:
-        if isinstance(item, Usage):
-            usage = item
-            continue
-        texts[item.seq].text += item.text
-        texts[item.seq].logprobs.append(item.logprob)
-        if watch:
-            watch(item)
+    async with aclosing(stream):
+        async for item in stream:
+            if isinstance(item, Usage):
+                usage = item
+                continue
+            texts[item.seq].text += item.text
+            texts[item.seq].logprobs.append(item.logprob)
+            if watch:
+                watch(item)
     return texts, usage

@@ -1,0 +1,44 @@
+"""The messages between a client and its worker: one JSON object a line, on the worker's pipes.
+
+To the worker:    {"op": "generate", "id", "prompts", "background"}   {"op": "cancel", "id"}
+From the worker:  {"ev": "ready", ...ModelFacts}   {"ev": "fatal", "message"}
+                  {"ev": "token", "id", "seq", "text", "logprob"}
+                  {"ev": "end", "id", "usage", "reason"}
+`reason` is "done", "cancelled", "context_full" or "refused: WHY". Closing the worker's stdin ends it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from cascade_lsp.engine import Piece, Prompt
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Return one line of UTF-8 JSON; line ends inside strings are escaped by JSON itself."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Return the message of one line; raise ValueError on anything that is not an object."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError(f"expected a JSON object, got {line[:80]!r}")
+    return message
+
+
+def generate(request_id: int, prompts: Sequence[Prompt], background: bool) -> dict[str, Any]:
+    """Return the message that asks for one batch."""
+    return {
+        "op": "generate",
+        "id": request_id,
+        "prompts": [asdict(prompt) for prompt in prompts],
+        "background": background,
+    }
+
+
+def prompt_from(raw: dict[str, Any]) -> Prompt:
+    """Rebuild a Prompt from its decoded JSON."""
+    pieces = tuple(Piece(**piece) for piece in raw["pieces"])
+    return Prompt(**{**raw, "pieces": pieces, "stop": tuple(raw["stop"])})
