@@ -4,7 +4,7 @@ To the worker:    {"op": "generate", "id", "prompts", "background"}   {"op": "ca
 From the worker:  {"ev": "ready", ...ModelFacts}   {"ev": "fatal", "message"}
                   {"ev": "token", "id", "seq", "text", "logprob"}
                   {"ev": "end", "id", "usage", "reason"}
-`reason` is "done", "cancelled", "context_full" or "refused: WHY". Closing the worker's stdin ends it.
+`reason` is "done", "cancelled", "context_full" or "refused: WHY". Closing stdin ends the worker.
 """
 
 import json
