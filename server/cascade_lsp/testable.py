@@ -1,0 +1,465 @@
+"""What here can be tested: the function being written, and what of its module it needs.
+
+Reads text, never runs it. Only module-level Python functions that take arguments and give
+something back are testable; everything else comes with the reason why not.
+"""
+
+import ast
+import builtins
+import importlib
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import tree_sitter_python
+from tree_sitter import Language, Node, Parser
+
+from cascade_lsp.context import Context
+
+SETUP_CHARS = 1500  # of helpers shown to a model; what a candidate needs to run is not limited
+
+_PYTHON = Language(tree_sitter_python.language())
+# Wildcard imports from these are narrowed to the names in use: the sandbox has no wildcards.
+_WILDCARDS = ("typing", "math", "collections", "itertools", "functools")
+
+
+@dataclass(frozen=True, slots=True)
+class Untestable:
+    """Nothing can be tested at this place; `reason` completes the sentence "not testable: ..."."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The function under completion.
+
+    `start` is the offset of its first character (decorators included) and lies before the
+    cursor. `setup` holds imports and helpers as source. `lead` is what must come before the
+    first line of a body inserted at the cursor, `indent` its indentation. `stub` says that the
+    function has no body yet but a docstring, `pass` or `...`.
+    """
+
+    name: str
+    start: int
+    header: str
+    docstring: str
+    parameters: tuple[str, ...]
+    setup: str
+    indent: str
+    lead: str
+    stub: bool
+
+    def with_body(self, body: str) -> str:
+        """Return the function's source with `body` (dedented source) after its docstring."""
+        lines = [self.header, textwrap.indent(body, self.indent), ""]
+        if self.docstring:
+            lines.insert(1, self.indent + self.docstring)
+        return "\n".join(lines)
+
+    @property
+    def doc(self) -> str:
+        """Return the docstring's value, "" without one."""
+        if not self.docstring:
+            return ""
+        value = ast.literal_eval(textwrap.dedent(self.docstring))
+        return value if isinstance(value, str) else ""
+
+
+def find(context: Context) -> Target | Untestable:
+    """Return the function at the cursor, or why nothing can be tested there."""
+    if context.language != "python":
+        return Untestable("only Python functions can be tested so far")
+    lead, source = _parseable(context)
+    cursor = len((context.document[: context.offset] + lead).encode())
+    node = _enclosing(_parse(source), cursor)
+    if node is None:
+        return Untestable("the cursor is not in a function")
+    target = _untestable(node) or _target(context, source.encode(), node, lead)
+    if isinstance(target, Target) and not target.stub and lead and not context.line_head:
+        return Untestable("the cursor is not in a function")  # at the margin behind a whole one
+    return target
+
+
+def _parse(text: str) -> Node:
+    return Parser(_PYTHON).parse(text.encode()).root_node
+
+
+def syntax_errors(text: str, language: str) -> int:
+    """Count the error nodes of a text; 0 for languages without a grammar here."""
+    return _errors(_parse(text)) if language == "python" else 0
+
+
+def _errors(node: Node) -> int:
+    if not node.has_error:
+        return 0
+    return int(node.is_error or node.is_missing) + sum(map(_errors, node.children))
+
+
+def _parseable(context: Context) -> tuple[str, str]:
+    """Return how a statement would begin at the cursor, and the document with `...` there.
+
+    A document in the middle of an edit rarely parses. Of the few ways in which the cursor's
+    line can be finished the one with the fewest errors is taken.
+    """
+    leads = ["", "\n" + _next_indent(context)]
+    if context.line_head.rstrip().endswith(":"):
+        leads.reverse()
+    if not context.line_head.strip():
+        leads = [_next_indent(context).removeprefix(context.line_head), ""]
+    texts = [(lead, context.completed(lead + "...")) for lead in leads]
+    return min(texts, key=lambda pair: _errors(_parse(pair[1])))
+
+
+def _next_indent(context: Context) -> str:
+    """Return the indentation that a statement after the last written line would have.
+
+    Right after a stub (its `def` line or its docstring) this is the body's indentation even if
+    the cursor stands at the margin; elsewhere a blank line's own indentation is believed.
+    """
+    written = context.document[: context.offset].rstrip()
+    line = written[written.rfind("\n") + 1 :]
+    indent = line[: len(line) - len(line.lstrip())]
+    if line.endswith(":"):
+        return indent + "    "
+    blank = not context.line_head.strip()
+    after_docstring = line.endswith(('"""', "'''"))
+    return context.line_head if blank and context.line_head and not after_docstring else indent
+
+
+def _enclosing(root: Node, cursor: int) -> Node | None:
+    """Return the innermost function definition around a byte offset."""
+    node = root.descendant_for_byte_range(cursor, cursor)
+    while node is not None and node.type != "function_definition":
+        node = node.parent
+    return node
+
+
+def _untestable(node: Node) -> Untestable | None:
+    parent = node.parent
+    while parent is not None:
+        if parent.type == "class_definition":
+            return Untestable("a method needs an instance of its class")
+        if parent.type == "function_definition":
+            return Untestable("the function is nested in another one")
+        parent = parent.parent
+    if node.children[0].type == "async":
+        return Untestable("the function is asynchronous")
+    returns = node.child_by_field_name("return_type")
+    if returns is not None and returns.text == b"None":
+        return Untestable("the function returns nothing that a test could compare")
+    if any(True for _ in _nodes(node, "yield")):
+        return Untestable("the function is a generator")
+    return None
+
+
+def _nodes(node: Node, kind: str) -> Iterator[Node]:
+    if node.type == kind:
+        yield node
+    for child in node.children:
+        yield from _nodes(child, kind)
+
+
+def _target(context: Context, raw: bytes, node: Node, lead: str) -> Target | Untestable:
+    body = node.child_by_field_name("body")
+    name = node.child_by_field_name("name")
+    parameters = node.child_by_field_name("parameters")
+    if body is None or name is None or parameters is None:
+        return Untestable("the function's head is not finished")
+    names = tuple(_parameter_names(parameters))
+    if not names:
+        return Untestable("the function takes no arguments to test it with")
+    outer = node.parent if node.parent and node.parent.type == "decorated_definition" else node
+    statements = [child for child in body.named_children if child.type != "comment"]
+    docstring = _docstring(statements)
+    start = len(raw[: outer.start_byte].decode())
+    header = raw[outer.start_byte : body.start_byte].decode().rstrip()
+    stub = all(_is_filler(s) for s in statements if s != docstring)
+    indent = _body_indent(raw, node, body)
+    return Target(
+        name=_text(name),
+        start=start,
+        header=header,
+        docstring=_text(docstring) if docstring else "",
+        parameters=names,
+        setup=_shown(_surroundings(context.document, start), header + _text(body)),
+        indent=indent,
+        lead="\n" + indent if stub and context.line_head.strip() else lead,
+        stub=stub,
+    )
+
+
+def _body_indent(raw: bytes, node: Node, body: Node) -> str:
+    line_start = raw.rfind(b"\n", 0, body.start_byte) + 1
+    before = raw[line_start : body.start_byte].decode()
+    return before if not before.strip() else " " * (node.start_point.column + 4)
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode()
+
+
+def _parameter_names(parameters: Node) -> Iterator[str]:
+    for child in parameters.named_children:
+        found = next(_nodes(child, "identifier"), None)
+        if child.type not in ("comment", "keyword_separator", "positional_separator") and found:
+            yield _text(found)
+
+
+def _docstring(statements: Sequence[Node]) -> Node | None:
+    first = statements[0] if statements else None
+    if first is not None and first.type == "expression_statement":
+        child = first.named_children[0] if first.named_children else None
+        if (
+            child is not None
+            and child.type == "string"
+            and not list(_nodes(child, "interpolation"))
+        ):
+            return first
+    return None
+
+
+def _is_filler(statement: Node) -> bool:
+    return statement.type == "pass_statement" or _text(statement) == "..."
+
+
+# -- what the function needs of its module ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One module-level statement: its source, the names it binds and those it uses."""
+
+    source: str
+    start: int
+    binds: frozenset[str]
+    uses: frozenset[str]
+    is_import: bool
+
+
+def _surroundings(document: str, skip: int) -> list[Definition]:
+    """Return the module-level statements that bind names, but the one at offset `skip`."""
+    raw, found = document.encode(), []
+    for node in _parse(document).children:
+        start = len(raw[: node.start_byte].decode())
+        if start != skip and (definition := _definition(_text(node), start)):
+            found.append(definition)
+    return found
+
+
+def _definition(source: str, start: int) -> Definition | None:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+    if not tree.body or (isinstance(tree.body[0], ast.If) and "__name__" in source):
+        return None
+    binds = frozenset(name for statement in tree.body for name in _bound(statement))
+    is_import = isinstance(tree.body[0], ast.Import | ast.ImportFrom)
+    return Definition(source, start, binds, _used(tree), is_import) if binds else None
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    match statement:
+        case ast.Import() | ast.ImportFrom():
+            yield from ((a.asname or a.name).split(".")[0] for a in statement.names)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield statement.name
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            stored = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
+            yield from (n.id for n in stored if isinstance(n.ctx, ast.Store))
+        case ast.If() | ast.Try():
+            for part in ast.iter_child_nodes(statement):
+                if isinstance(part, ast.stmt):
+                    yield from _bound(part)
+
+
+def _used(tree: ast.AST) -> frozenset[str]:
+    return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
+
+
+def _closure(names: frozenset[str], definitions: Sequence[Definition]) -> list[Definition]:
+    """Return the definitions that `names` need, directly or through others, in order."""
+    needed, wanted = set[int](), set(names)
+    while found := [
+        d for d in definitions if d.start not in needed and (d.binds & wanted or _is_future(d))
+    ]:
+        needed.update(d.start for d in found)
+        wanted.update(*(d.uses for d in found))
+    return [
+        _narrowed(d, wanted, definitions) for d in definitions if d.start in needed or _is_star(d)
+    ]
+
+
+def _is_future(definition: Definition) -> bool:
+    return definition.source.startswith("from __future__")
+
+
+def _is_star(definition: Definition) -> bool:
+    return definition.binds == {"*"}
+
+
+def _narrowed(definition: Definition, wanted: set[str], others: Sequence[Definition]) -> Definition:
+    """Replace `from module import *` by the names in use, for modules known to be harmless."""
+    statement = ast.parse(definition.source).body[0]
+    if not _is_star(definition) or not isinstance(statement, ast.ImportFrom):
+        return definition
+    if statement.module not in _WILDCARDS:
+        return definition
+    bound = set(dir(builtins)).union(*(d.binds for d in others))
+    names = sorted((wanted - bound) & set(dir(importlib.import_module(statement.module))))
+    source = f"from {statement.module} import {', '.join(names)}" if names else "pass"
+    return Definition(source, definition.start, definition.binds, definition.uses, True)
+
+
+def _shown(definitions: Sequence[Definition], function: str) -> str:
+    """Choose what of the module a model is shown: imports, then what the function's text names,
+    then the other helpers while they fit."""
+    words = frozenset(re.findall(r"\w+", function))
+    imports = [d for d in definitions if d.is_import]
+    named = [d for d in _closure(words, definitions) if not d.is_import]
+    others = [d for d in reversed(definitions) if not d.is_import and d not in named]
+    chosen, room = list(named), SETUP_CHARS - sum(len(d.source) for d in [*imports, *named])
+    for definition in others:
+        if len(definition.source) <= room:
+            chosen.append(definition)
+            room -= len(definition.source)
+    ordered = imports + sorted(chosen, key=lambda d: d.start)
+    return "\n".join(d.source for d in ordered)
+
+
+# -- from a candidate to a program --------------------------------------------------------------
+
+
+def program(document: str, target: Target) -> str | None:
+    """Return a program that defines the target as it stands in `document`, with what it needs.
+
+    None when the function cannot be read there, or does not give a value on every path: half a
+    function says nothing about the whole one.
+    """
+    raw = document.encode()
+    root = _parse(document)
+    at = len(document[: target.start].encode())
+    node = next((n for n in root.children if n.start_byte == at), None)
+    if node is None:
+        return None
+    source = raw[node.start_byte : node.end_byte].decode()
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+    function = tree.body[0]
+    if not isinstance(function, ast.FunctionDef) or function.name != target.name:
+        return None
+    if not _gives_value(function.body):
+        return None
+    needs = _closure(_used(tree), _surroundings(document, target.start))
+    return "\n".join([*(d.source for d in needs), source, ""])
+
+
+def stub_program(document: str, target: Target) -> str:
+    """Return a program in which the target returns nothing: what a useful test must reject."""
+    source = target.with_body("return None")
+    try:
+        uses = _used(ast.parse(source))
+    except SyntaxError:
+        uses = frozenset()
+    needs = _closure(uses, _surroundings(document, target.start))
+    return "\n".join([*(d.source for d in needs), source])
+
+
+def _gives_value(body: Sequence[ast.stmt]) -> bool:
+    """Say whether every path through these statements returns a value or raises."""
+    match body[-1]:
+        case ast.Return(value=value):
+            return value is not None
+        case ast.Raise():
+            return True
+        case ast.If(body=then, orelse=other):
+            return bool(other) and _gives_value(then) and _gives_value(other)
+        case ast.With(body=inner):
+            return _gives_value(inner)
+        case ast.Try(body=inner, handlers=handlers, orelse=other, finalbody=final):
+            if final and _gives_value(final):
+                return True
+            return _gives_value(other or inner) and all(_gives_value(h.body) for h in handlers)
+        case ast.While(test=ast.Constant(value=True)) as loop:
+            return not any(isinstance(n, ast.Break) for n in ast.walk(loop))
+        case ast.Match(cases=cases):
+            return all(_gives_value(case.body) for case in cases)
+        case ast.For() | ast.While():
+            return any(isinstance(n, ast.Return) and n.value for n in ast.walk(body[-1]))
+    return False
+
+
+# -- from a model's answer to a body ------------------------------------------------------------
+
+
+def body_from(answer: str, target: Target) -> str:
+    """Return the body that a model's answer gives the target, ready to insert at the cursor.
+
+    The answer is a whole function somewhere in a text. Imports and helper functions that it
+    brings along move into the body. "" when there is no such function.
+    """
+    root = _parse(answer)
+    function = next(
+        (n for n in _nodes(root, "function_definition") if _is_named(n, target.name)), None
+    )
+    if function is None or function.has_error:
+        return ""
+    lines = _body_lines(_text(function))
+    extras = [line for d in _extras(root, function, target) for line in d.splitlines()]
+    if not lines:
+        return ""
+    indented = textwrap.indent("\n".join([*extras, *lines]), target.indent)
+    return target.lead + indented.removeprefix(target.indent)
+
+
+def _is_named(node: Node, name: str) -> bool:
+    found = node.child_by_field_name("name")
+    return found is not None and _text(found) == name
+
+
+def _body_lines(source: str) -> list[str]:
+    """Return a function's body without its docstring, dedented, comments kept."""
+    try:
+        function = ast.parse(textwrap.dedent(source)).body[0]
+    except (SyntaxError, ValueError):
+        return []
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    first = function.body[0]
+    has_docstring = ast.get_docstring(function, clean=False) is not None
+    if has_docstring and len(function.body) == 1:
+        return []
+    if first.lineno == function.lineno and not has_docstring:
+        return [ast.unparse(first)]
+    begin = first.end_lineno if has_docstring else _head_end(function)
+    body = textwrap.dedent("\n".join(source.splitlines()[begin:])).strip("\n")
+    return body.splitlines()
+
+
+def _head_end(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the line number on which the `def` and its arguments end."""
+    lines = [function.lineno, function.body[0].lineno - 1]
+    arguments = [n.end_lineno for n in ast.walk(function.args) if isinstance(n, ast.arg)]
+    ends = [line for line in arguments if line is not None]
+    returns = function.returns.end_lineno if function.returns else None
+    return min(lines[1], max([lines[0], *ends, returns or 0])) if lines[1] >= lines[0] else lines[0]
+
+
+def _extras(root: Node, function: Node, target: Target) -> list[str]:
+    """Return the imports and helpers of an answer that its function uses and the file lacks."""
+    own = [
+        definition
+        for node in root.children
+        if node.type != "ERROR" and node.start_byte != function.start_byte
+        if (definition := _definition(_text(node), node.start_byte))
+    ]
+    present = {name for d in _surroundings(target.setup, -1) for name in d.binds}
+    try:
+        uses = _used(ast.parse(textwrap.dedent(_text(function))))
+    except SyntaxError:
+        return []
+    needed = _closure(uses, own)
+    return [d.source for d in needed if not d.binds <= present and target.name not in d.binds]
