@@ -59,6 +59,16 @@ class Target:
         return "\n".join(lines)
 
     @property
+    def stub_source(self) -> str:
+        """Return what the function needs and its stub, as source."""
+        return f"{self.setup}\n\n{self.with_body('...')}".lstrip()
+
+    @property
+    def listing(self) -> str:
+        """Return the stub as a code block, with which every question about it begins."""
+        return f"```python\n{self.stub_source}```\n"
+
+    @property
     def doc(self) -> str:
         """Return the docstring's value, "" without one."""
         if not self.docstring:

@@ -75,7 +75,9 @@ class SandboxOptions:
 class Sandbox(Protocol):
     """Something that runs programs in isolation."""
 
-    async def run(self, source: str, checks: Sequence[Check], limits: Limits) -> list[Outcome]:
+    async def run(
+        self, source: str, checks: Sequence[Check], limits: Limits, *, seed: int = 0
+    ) -> list[Outcome]:
         """Run each check against `source` in a fresh session; one outcome per check, in order."""
         ...
 

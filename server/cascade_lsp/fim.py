@@ -1,0 +1,106 @@
+"""Prompts for code: how a place in a document is put to a model, and how its text is trimmed.
+
+Pure. Which style a model gets for which use is measured and stands in the catalogue; nothing
+here guesses from a model's name. Markers inside the user's text stay text.
+"""
+
+from cascade_lsp.context import Context
+from cascade_lsp.engine import Piece, Prompt
+from cascade_lsp.testable import Target
+
+LINE_TOKENS, BLOCK_TOKENS, BODY_TOKENS = 32, 96, 384
+
+
+def render(context: Context, style: str) -> Prompt:
+    """Return the prompt that continues a document at the cursor.
+
+    `style`: "prefix" (what is before the cursor alone), "psm" (prefix, suffix, middle) or "spm"
+    (suffix first). With text behind the cursor on its line, one line is asked for.
+    """
+    one_line = bool(context.line_tail.strip())
+    prefix, suffix = Piece("text", context.prefix), Piece("text", context.suffix)
+    before, behind, middle = Piece("fim_pre"), Piece("fim_suf"), Piece("fim_mid")
+    pieces: tuple[Piece, ...] = (prefix,)
+    if style == "psm":
+        pieces = (before, prefix, behind, suffix, middle)
+    elif style == "spm":
+        pieces = (behind, suffix, before, prefix, middle)
+    return Prompt(
+        pieces,
+        n_predict=LINE_TOKENS if one_line else BLOCK_TOKENS,
+        stop=("\n",) if one_line else ("\n\n\n",),
+    )
+
+
+def solutions(target: Target, style: str, k: int) -> list[Prompt]:
+    """Return `max(k, 1)` prompts for the whole function; the first is greedy, the rest sampled."""
+    if style == "chat":
+        question = (
+            f"{target.listing}\nComplete the function `{target.name}`. Reply with the whole "
+            "function in one code block."
+        )
+        pieces = (Piece("user", question), Piece("assistant", "```python\n"))
+        stop: tuple[str, ...] = ("```",)
+    else:
+        head = target.stub_source.rstrip().removesuffix("...")
+        pieces, stop = (Piece("text", head),), ("\ndef ", "\nclass ", "\n@", "\nif __name__", "\n#")
+    return [
+        Prompt(pieces, BODY_TOKENS, stop, temperature=0.8 if seed else 0.0, seed=seed)
+        for seed in range(max(k, 1))
+    ]
+
+
+def answer_source(text: str, target: Target, style: str) -> str:
+    """Return a solution's text as source that holds the whole function."""
+    return text if style == "chat" else target.stub_source.rstrip().removesuffix("...") + text
+
+
+def finished(text: str, context: Context) -> bool:
+    """Say whether a text being streamed has gone past the block that it began in."""
+    return len(_own_block(text, context)) < len(text.rstrip())
+
+
+def trim(text: str, context: Context) -> str:
+    """Return what of a model's text may be suggested at the cursor.
+
+    Text beyond the block the cursor is in, lines that the document already has next, and what
+    repeats the rest of the cursor's line are cut; so is white space at the end.
+    """
+    text = _without_fence(text.replace("\r\n", "\n"))
+    if context.line_tail.strip():
+        return _without_overlap(text.split("\n", 1)[0], context.line_tail)
+    return _without_following(_own_block(text, context), context).rstrip()
+
+
+def _without_fence(text: str) -> str:
+    return text.split("\n```", 1)[0]
+
+
+def _own_block(text: str, context: Context) -> str:
+    """Cut at the first line that is indented less than the cursor's line."""
+    head = context.line_head
+    indent = len(head) - len(head.lstrip())
+    lines = text.split("\n")
+    for i, line in enumerate(lines[1:], start=1):
+        if line.strip() and len(line) - len(line.lstrip()) < indent:
+            return "\n".join(lines[:i]).rstrip()
+    return text
+
+
+def _without_following(text: str, context: Context) -> str:
+    """Cut where the text begins to repeat the next written line of the document."""
+    behind = context.document[context.offset :].split("\n")[1:]
+    following = next((line.strip() for line in behind if line.strip()), "")
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        if following and line.strip() == following and len(following) > 2:
+            return "\n".join(lines[:i])
+    return text
+
+
+def _without_overlap(text: str, tail: str) -> str:
+    """Cut the longest end of the text with which the rest of the line begins."""
+    for n in range(min(len(text), len(tail)), 0, -1):
+        if text.endswith(tail[:n]):
+            return text[:-n]
+    return text
