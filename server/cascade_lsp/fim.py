@@ -39,13 +39,13 @@ def solutions(target: Target, style: str, k: int) -> list[Prompt]:
             f"{target.listing}\nComplete the function `{target.name}`. Reply with the whole "
             "function in one code block."
         )
-        pieces = (Piece("user", question), Piece("assistant", "```python\n"))
+        pieces = [Piece("user", question), Piece("assistant", "```python\n")]
         stop: tuple[str, ...] = ("```",)
     else:
         head = target.stub_source.rstrip().removesuffix("...")
-        pieces, stop = (Piece("text", head),), ("\ndef ", "\nclass ", "\n@", "\nif __name__", "\n#")
+        pieces, stop = [Piece("text", head)], ("\ndef ", "\nclass ", "\n@", "\nif __name__", "\n#")
     return [
-        Prompt(pieces, BODY_TOKENS, stop, temperature=0.8 if seed else 0.0, seed=seed)
+        Prompt(tuple(pieces), BODY_TOKENS, stop, temperature=0.8 if seed else 0.0, seed=seed)
         for seed in range(max(k, 1))
     ]
 

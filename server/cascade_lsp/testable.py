@@ -342,27 +342,25 @@ def _shown(definitions: Sequence[Definition], function: str) -> str:
 # -- from a candidate to a program --------------------------------------------------------------
 
 
-def program(document: str, target: Target) -> str | None:
+def program(document: str, target: Target, *, whole: bool) -> str | None:
     """Return a program that defines the target as it stands in `document`, with what it needs.
 
-    None when the function cannot be read there, or does not give a value on every path: half a
-    function says nothing about the whole one.
+    None when the function cannot be read there or, if asked to be `whole`, when it does not give
+    a value on every path: half a function says nothing about the finished one.
     """
     raw = document.encode()
     root = _parse(document)
     at = len(document[: target.start].encode())
     node = next((n for n in root.children if n.start_byte == at), None)
-    if node is None:
-        return None
-    source = raw[node.start_byte : node.end_byte].decode()
+    source = raw[node.start_byte : node.end_byte].decode() if node else ""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return None
-    function = tree.body[0]
+    function = tree.body[0] if tree.body else None
     if not isinstance(function, ast.FunctionDef) or function.name != target.name:
         return None
-    if not _gives_value(function.body):
+    if whole and not _gives_value(function.body):
         return None
     needs = _closure(_used(tree), _surroundings(document, target.start))
     return "\n".join([*(d.source for d in needs), source, ""])

@@ -47,12 +47,12 @@ def prompts(target: Target, style: str, samples: int) -> list[Prompt]:
             f"{target.listing}\nWrite 5 one-line asserts that test `{target.name}` on different "
             "inputs. Reply with one code block."
         )
-        pieces = (Piece("user", question), Piece("assistant", f"```python\n{opening}"))
+        pieces = [Piece("user", question), Piece("assistant", f"```python\n{opening}")]
     else:
-        pieces = (Piece("text", f"{target.stub_source}\n\n# Tests\n{opening}"),)
+        pieces = [Piece("text", f"{target.stub_source}\n\n# Tests\n{opening}")]
     stop = ("```", "\ndef ", "\nclass ", "\n\n\n")
     return [
-        Prompt(pieces, TEST_TOKENS, stop, temperature=0.8 if seed else 0.0, seed=seed)
+        Prompt(tuple(pieces), TEST_TOKENS, stop, temperature=0.8 if seed else 0.0, seed=seed)
         for seed in range(samples)
     ]
 
@@ -149,7 +149,7 @@ def _check(condition: ast.expr, name: str) -> Check:
 
 # -- docstring examples -------------------------------------------------------------------------
 
-_YIELDS = re.compile(r"\s*(?:==|=>|->|➞|→|returns?|should return|gives)\s*(?P<value>.+)")
+_YIELDS = re.compile(r"`?\s*(?:==|=>|->|➞|→|returns?|should return|gives)\s*(?P<value>.+)")
 
 
 def examples(target: Target) -> list[Test]:
@@ -200,7 +200,7 @@ def _leading_literal(text: str) -> str:
     """Return the longest beginning of `text` that is a literal, cut where words or signs end."""
     ends = [len(text), *(m.start() for m in re.finditer(r"[\s.,;)`]", text))]
     for end in sorted(set(ends), reverse=True):
-        part = text[:end].strip().strip("`")
+        part = text[:end].strip(" `.,;")
         if part and _parses(part) and _is_literal(ast.parse(part, mode="eval").body):
             return part
     return ""
