@@ -10,7 +10,6 @@ import tomllib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Literal
@@ -196,7 +195,7 @@ class Cascade:
         written, usage = await self._continue(tier, context, background=False)
         return Draft(
             id=_new_id(),
-            text=fim.trim(written.text, context),
+            text=written.text,
             tier=tier.name,
             logprobs=tuple(written.logprobs),
             usage=usage,
@@ -206,20 +205,11 @@ class Cascade:
     async def _continue(
         self, tier: Tier, context: Context, *, background: bool
     ) -> tuple[Generated, Usage]:
-        """Continue the document token by token, and stop once the cursor's block is over."""
-        written, usage, started = Generated(), None, time.perf_counter()
+        """Continue the document at the cursor as far as the block goes."""
         prompt = fim.render(context, tier.line)
-        async with aclosing(tier.engine.generate([prompt], background=background)) as stream:
-            async for item in stream:
-                if isinstance(item, Usage):
-                    usage = item
-                    break
-                written.text += item.text
-                written.logprobs.append(item.logprob)
-                if fim.finished(written.text, context):
-                    break
-        ms = round((time.perf_counter() - started) * 1000, 1)
-        return written, usage or Usage(new_tokens=len(written.logprobs), ms=ms)
+        (written,), usage = await collect(tier.engine.generate([prompt], background=background), 1)
+        written.text = fim.trim(written.text, context)
+        return written, usage
 
     def worth_verifying(self, context: Context, draft: Draft) -> bool:
         """Say whether a draft can be tested: a stub to fill, or a function that it makes whole."""
@@ -328,7 +318,6 @@ class Cascade:
             written, usage = Generated(draft.text, list(draft.logprobs)), draft.usage
         else:
             written, usage = await self._continue(tier, place.context, background=place.background)
-            written.text = fim.trim(written.text, place.context)
             place.watch(Written(tier.name, written.text))
             program = place.program(written.text, whole=True)
         prompts = self._test_prompts(place, tier, step) if program else []
@@ -404,7 +393,7 @@ class Cascade:
             trusted_passed=passed,
             trusted_failed=failed,
             inconclusive=matrix.inconclusive(s),
-            confidence=confidence.confidence(asked.solutions[s].logprobs),
+            confidence=None if place.stub else confidence.confidence(asked.solutions[s].logprobs),
         )
 
     def _execution(self, place: Place, step: Step, program: str | None) -> Execution:

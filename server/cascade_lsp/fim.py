@@ -18,7 +18,7 @@ def render(context: Context, style: str) -> Prompt:
     (suffix first). With text behind the cursor on its line, one line is asked for.
     """
     one_line = bool(context.line_tail.strip())
-    prefix, suffix = Piece("text", context.prefix), Piece("text", context.suffix)
+    prefix, suffix = Piece("text", _healed(context.prefix)), Piece("text", context.suffix)
     before, behind, middle = Piece("fim_pre"), Piece("fim_suf"), Piece("fim_mid")
     pieces: tuple[Piece, ...] = (prefix,)
     if style == "psm":
@@ -29,7 +29,17 @@ def render(context: Context, style: str) -> Prompt:
         pieces,
         n_predict=LINE_TOKENS if one_line else BLOCK_TOKENS,
         stop=("\n",) if one_line else ("\n\n\n",),
+        indent=0 if one_line else _indent(context),
     )
+
+
+def _healed(prefix: str) -> str:
+    """Leave blanks at the end of a prompt to the model: it knows them as part of its next token."""
+    return prefix.rstrip(" \t")
+
+
+def _indent(context: Context) -> int:
+    return len(context.line_head) - len(context.line_head.lstrip())
 
 
 def solutions(target: Target, style: str, k: int) -> list[Prompt]:
@@ -55,21 +65,29 @@ def answer_source(text: str, target: Target, style: str) -> str:
     return text if style == "chat" else target.stub_source.rstrip().removesuffix("...") + text
 
 
-def finished(text: str, context: Context) -> bool:
-    """Say whether a text being streamed has gone past the block that it began in."""
-    return len(_own_block(text, context)) < len(text.rstrip())
-
-
 def trim(text: str, context: Context) -> str:
     """Return what of a model's text may be suggested at the cursor.
 
     Text beyond the block the cursor is in, lines that the document already has next, and what
     repeats the rest of the cursor's line are cut; so is white space at the end.
     """
-    text = _without_fence(text.replace("\r\n", "\n"))
+    text = _without_blanks(_without_fence(text.replace("\r\n", "\n")), context)
     if context.line_tail.strip():
         return _without_overlap(text.split("\n", 1)[0], context.line_tail)
     return _without_following(_own_block(text, context), context).rstrip()
+
+
+def _without_blanks(text: str, context: Context) -> str:
+    """Take off the blanks that stand before the cursor already, which the model wrote again.
+
+    A first line that is indented less than the cursor's blank line belongs to another block.
+    """
+    blanks = context.prefix[len(_healed(context.prefix)) :]
+    if text.startswith(blanks):
+        return text[len(blanks) :]
+    if text.startswith("\n") or context.line_head.strip():
+        return text.lstrip(" \t")
+    return ""
 
 
 def _without_fence(text: str) -> str:
@@ -78,12 +96,10 @@ def _without_fence(text: str) -> str:
 
 def _own_block(text: str, context: Context) -> str:
     """Cut at the first line that is indented less than the cursor's line."""
-    head = context.line_head
-    indent = len(head) - len(head.lstrip())
     lines = text.split("\n")
     for i, line in enumerate(lines[1:], start=1):
-        if line.strip() and len(line) - len(line.lstrip()) < indent:
-            return "\n".join(lines[:i]).rstrip()
+        if line.strip() and len(line) - len(line.lstrip()) < _indent(context):
+            return "\n".join(lines[:i])
     return text
 
 

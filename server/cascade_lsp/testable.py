@@ -297,9 +297,8 @@ def _closure(names: frozenset[str], definitions: Sequence[Definition]) -> list[D
     ]:
         needed.update(d.start for d in found)
         wanted.update(*(d.uses for d in found))
-    return [
-        _narrowed(d, wanted, definitions) for d in definitions if d.start in needed or _is_star(d)
-    ]
+    chosen = (d for d in definitions if d.start in needed or _is_star(d))
+    return [d for d in (_narrowed(d, wanted, definitions) for d in chosen) if d.source]
 
 
 def _is_future(definition: Definition) -> bool:
@@ -319,7 +318,7 @@ def _narrowed(definition: Definition, wanted: set[str], others: Sequence[Definit
         return definition
     bound = set(dir(builtins)).union(*(d.binds for d in others))
     names = sorted((wanted - bound) & set(dir(importlib.import_module(statement.module))))
-    source = f"from {statement.module} import {', '.join(names)}" if names else "pass"
+    source = f"from {statement.module} import {', '.join(names)}" if names else ""
     return Definition(source, definition.start, definition.binds, definition.uses, True)
 
 
@@ -417,9 +416,9 @@ def body_from(answer: str, target: Target) -> str:
     if function is None or function.has_error:
         return ""
     lines = _body_lines(_text(function))
-    extras = [line for d in _extras(root, function, target) for line in d.splitlines()]
     if not lines:
         return ""
+    extras = _extras(root, function, target, "\n".join(lines))
     indented = textwrap.indent("\n".join([*extras, *lines]), target.indent)
     return target.lead + indented.removeprefix(target.indent)
 
@@ -430,21 +429,25 @@ def _is_named(node: Node, name: str) -> bool:
 
 
 def _body_lines(source: str) -> list[str]:
-    """Return a function's body without its docstring, dedented, comments kept."""
+    """Return a function's body without its docstring and fillers, dedented, comments kept."""
     try:
         function = ast.parse(textwrap.dedent(source)).body[0]
     except (SyntaxError, ValueError):
         return []
     assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-    first = function.body[0]
     has_docstring = ast.get_docstring(function, clean=False) is not None
-    if has_docstring and len(function.body) == 1:
+    statements = function.body[1:] if has_docstring else function.body
+    if not statements:
         return []
-    if first.lineno == function.lineno and not has_docstring:
-        return [ast.unparse(first)]
-    begin = first.end_lineno if has_docstring else _head_end(function)
-    body = textwrap.dedent("\n".join(source.splitlines()[begin:])).strip("\n")
-    return body.splitlines()
+    if statements[0].lineno == function.lineno:
+        return [ast.unparse(statement) for statement in statements]
+    begin = (function.body[0].end_lineno or 0) if has_docstring else _head_end(function)
+    fillers = {s.lineno for s in statements if ast.unparse(s) in ("pass", "...")}
+    if len(fillers) == len(statements):
+        return []
+    lines = enumerate(source.splitlines()[begin:], start=begin + 1)
+    kept = "\n".join(line for n, line in lines if n not in fillers)
+    return textwrap.dedent(kept).strip("\n").splitlines()
 
 
 def _head_end(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -456,8 +459,8 @@ def _head_end(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return min(lines[1], max([lines[0], *ends, returns or 0])) if lines[1] >= lines[0] else lines[0]
 
 
-def _extras(root: Node, function: Node, target: Target) -> list[str]:
-    """Return the imports and helpers of an answer that its function uses and the file lacks."""
+def _extras(root: Node, function: Node, target: Target, body: str) -> list[str]:
+    """Return the lines of an answer's imports and helpers that a body uses and the file lacks."""
     own = [
         definition
         for node in root.children
@@ -465,9 +468,6 @@ def _extras(root: Node, function: Node, target: Target) -> list[str]:
         if (definition := _definition(_text(node), node.start_byte))
     ]
     present = {name for d in _surroundings(target.setup, -1) for name in d.binds}
-    try:
-        uses = _used(ast.parse(textwrap.dedent(_text(function))))
-    except SyntaxError:
-        return []
-    needed = _closure(uses, own)
-    return [d.source for d in needed if not d.binds <= present and target.name not in d.binds]
+    uses = _used(ast.parse("def _():\n" + textwrap.indent(body, " ")))
+    needed = (d for d in _closure(uses, own) if target.name not in d.binds)
+    return [line for d in needed if not d.binds <= present for line in d.source.splitlines()]

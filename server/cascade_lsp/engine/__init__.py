@@ -28,12 +28,14 @@ class Piece:
 class Prompt:
     """What one sequence is asked: pieces, where to stop, at most how many tokens, and sampling.
 
-    `temperature == 0` is greedy. `stop` strings end the sequence and are not part of its text.
+    `temperature == 0` is greedy. `stop` strings end the sequence and are not part of its text;
+    so does a later line that is indented by less than `indent` columns.
     """
 
     pieces: tuple[Piece, ...]
     n_predict: int = 256
     stop: tuple[str, ...] = ()
+    indent: int = 0
     temperature: float = 0.0
     top_k: int = 40
     top_p: float = 0.95

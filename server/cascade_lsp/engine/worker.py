@@ -11,6 +11,7 @@ import codecs
 import ctypes
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -53,22 +54,32 @@ class Strand:
 
 @dataclass(slots=True)
 class StopFilter:
-    """Pass text through up to the first stop string; hold back what may become one."""
+    """Pass text through up to the first stop; hold back what may become one."""
 
     stops: tuple[str, ...]
+    indent: int = 0
     held: str = ""
 
     def feed(self, text: str) -> tuple[str, bool]:
-        """Return the text that is safe to show and whether a stop string ended it."""
+        """Return the text that is safe to show and whether a stop ended it."""
         self.held += text
         cuts = [at for stop in self.stops if (at := self.held.find(stop)) >= 0]
+        if (margin := self._margin()) is not None:
+            cuts.append(margin)
         if cuts:
             shown, self.held = self.held[: min(cuts)], ""
             return shown, True
         keep = max((_overlap(self.held, stop) for stop in self.stops), default=0)
+        if self.indent and (line := re.search(r"\n[ \t\n]*$", self.held)):
+            keep = max(keep, len(self.held) - line.start())
         shown = self.held[: len(self.held) - keep]
         self.held = self.held[len(shown) :]
         return shown, False
+
+    def _margin(self) -> int | None:
+        """Return where a line begins that is indented too little, the blank ones before it too."""
+        lines = re.finditer(r"(?:\n[ \t]*)*\n([ \t]*)(?=\S)", self.held)
+        return next((m.start() for m in lines if len(m[1]) < self.indent), None)
 
 
 def _overlap(text: str, stop: str) -> int:
@@ -229,7 +240,7 @@ class Batch:
                 index=i,
                 seq_id=self.slot if i == 0 else free[i - 1],
                 prompt=prompt,
-                pending=StopFilter(prompt.stop),
+                pending=StopFilter(prompt.stop, prompt.indent),
                 random=np.random.default_rng(prompt.seed),
                 decoder=codecs.getincrementaldecoder("utf-8")("replace"),
             )
