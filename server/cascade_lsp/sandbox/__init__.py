@@ -1,8 +1,8 @@
 """Run generated code in an isolated, throw-away process and say what was seen.
 
-The seam: `Program` in, `Outcome`s out. Expected values never enter the sandbox: the child only
-returns what an expression evaluated to and the comparison is made outside ("value mode"), so a
-candidate cannot forge a verdict. Where isolation is missing nothing runs at all.
+The seam: a program and checks in, `Outcome`s out. Expected values never enter the sandbox: the
+child only returns what an expression evaluated to and the comparison is made outside ("value
+mode"), so a candidate cannot forge a verdict. Where isolation is missing nothing runs at all.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one check may use: seconds of execution, bytes of heap, seconds of sleep."""
+    """What one check may use: seconds of execution, bytes of heap, seconds of sleep, printed bytes.
+
+    `time_s` bounds loading the program and evaluating the expression, each by itself.
+    """
 
     time_s: float = 1.0
     memory_bytes: int = 256 * 1024 * 1024
@@ -43,7 +46,8 @@ class Outcome:
     `kind` is a label of docs/sandbox.md: passed, assert_failed, error, test_error, timeout,
     memory, blocked_access, output_flood, result_flood, inconclusive, cancelled, sandbox_lost.
     Only passed, assert_failed and error say something about the candidate. `seen` is the value,
-    or the exception, as capped text.
+    or the exception, as capped text (of a whole script: what it printed). `detail` is the reason
+    for the label, or where the exception was raised. `ms` is the time the run took.
     """
 
     kind: str
@@ -72,15 +76,43 @@ class SandboxOptions:
     memory_mb: int = field(default=256, metadata={"help": "Megabytes of heap one test may use."})
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Which tier runs generated code here, and why; with tier "none" nothing is ever run."""
+
+    tier: Literal["portable", "none"]
+    reason: str
+
+
 class Sandbox(Protocol):
     """Something that runs programs in isolation."""
 
     async def run(
         self, source: str, checks: Sequence[Check], limits: Limits, *, seed: int = 0
     ) -> list[Outcome]:
-        """Run each check against `source` in a fresh session; one outcome per check, in order."""
+        """Run each check against `source` in a fresh session; one outcome per check, in order.
+
+        `seed` starts the program's random numbers. Cancelling ends the run at once.
+        """
+        ...
+
+    async def run_script(self, source: str, limits: Limits, *, seed: int = 0) -> Outcome:
+        """Run one whole program: passed if it ends normally, assert_failed if its own
+        top-level assert does not hold."""
+        ...
+
+    async def status(self) -> Status:
+        """Start the sandbox if need be, try it, and say whether it holds."""
         ...
 
     async def close(self) -> None:
         """End the sandbox's processes."""
         ...
+
+
+def make_sandbox(options: SandboxOptions) -> Sandbox | None:
+    """Return the strongest sandbox there is, not started yet; None where execution is off."""
+    # Imported here because the implementation builds on the values above.
+    from cascade_lsp.sandbox.portable import PortableSandbox
+
+    return None if options.execution == "off" else PortableSandbox()
