@@ -1,0 +1,82 @@
+"""The judgement: each rule of `decide` by name, and what holds for every evidence."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade_lsp.policy import Decision, Evidence, Policy, Reason, decide
+
+TESTED = Evidence("ran", n_tests=4, n_s=4, n_t=1, k=1)
+
+RULES = [
+    (replace(TESTED, empty=True), "escalate", Reason.EMPTY),
+    (replace(TESTED, syntax_ok=False), "escalate", Reason.SYNTAX),
+    (replace(TESTED, trusted_passed=2, trusted_failed=1), "escalate", Reason.TRUSTED_FAILED),
+    (TESTED, "accept", Reason.TESTS_PASSED),
+    (replace(TESTED, n_s=1), "escalate", Reason.TESTS_FAILED),
+    (replace(TESTED, n_s=1, trusted_passed=1), "accept", Reason.TESTS_PASSED),
+    (Evidence("ran", trusted_passed=1), "accept", Reason.TRUSTED_PASSED),
+    (Evidence("ran"), "escalate", Reason.NO_TESTS),
+    (Evidence("ran", inconclusive=3), "accept", Reason.INCONCLUSIVE),
+    (Evidence("not_testable"), "accept", Reason.NOT_TESTABLE),
+    (Evidence("off"), "accept", Reason.NOT_EXECUTED),
+    (Evidence("not_asked"), "accept", Reason.NOT_CHECKED),
+]
+
+
+@pytest.mark.parametrize(("evidence", "action", "reason"), RULES, ids=lambda v: str(v)[:24])
+def test_each_rule_gives_its_reason(evidence: Evidence, action: str, reason: Reason) -> None:
+    decision = decide(evidence, Policy(theta=0.5, theta_trusted=0.25))
+    assert (decision.action, decision.reason) == (action, reason)
+
+
+def test_the_score_is_the_papers() -> None:
+    assert Evidence("ran", n_tests=8, n_s=6, n_t=2, k=4).score == pytest.approx(6 / 8 * 2 / 4)
+
+
+def test_a_score_at_the_threshold_is_accepted() -> None:
+    evidence = Evidence("ran", n_tests=4, n_s=2, n_t=1, k=1)
+    assert decide(evidence, Policy(theta=0.5)) == Decision(
+        "accept", Reason.TESTS_PASSED, observed=0.5, required=0.5
+    )
+
+
+def test_low_confidence_escalates_only_when_the_user_asked_for_doubt() -> None:
+    doubtful = Evidence("not_testable", confidence=0.2)
+    assert decide(doubtful, Policy(escalate="on_failure")).action == "accept"
+    assert decide(doubtful, Policy(escalate="on_doubt")) == Decision(
+        "escalate", Reason.LOW_CONFIDENCE, observed=0.2, required=0.6
+    )
+
+
+def test_the_last_tier_never_escalates_but_says_that_it_failed() -> None:
+    failed = replace(TESTED, n_s=0)
+    assert decide(failed, Policy(), last=True) == replace(
+        decide(failed, Policy()), action="best_effort"
+    )
+
+
+counts = st.integers(0, 30)
+
+
+@given(n_tests=st.integers(1, 30), n_s=counts, theta=st.floats(0, 1), trusted=counts)
+def test_one_more_passed_test_never_turns_an_acceptance_into_an_escalation(
+    n_tests: int, n_s: int, theta: float, trusted: int
+) -> None:
+    policy = Policy(theta=theta, theta_trusted=theta / 2)
+    fewer = Evidence(
+        "ran", n_tests=n_tests, n_s=min(n_s, n_tests - 1), n_t=1, trusted_passed=trusted
+    )
+    more = replace(fewer, n_s=fewer.n_s + 1)
+    if decide(fewer, policy).action == "accept":
+        assert decide(more, policy).action == "accept"
+
+
+@given(inconclusive=counts, execution=st.sampled_from(["not_testable", "off", "not_asked"]))
+def test_what_could_not_be_tested_is_never_held_against_an_answer(
+    inconclusive: int, execution: str
+) -> None:
+    evidence = Evidence(execution, inconclusive=inconclusive)  # type: ignore[arg-type]
+    assert decide(evidence, Policy()).action == "accept"
