@@ -132,7 +132,8 @@ def _next_indent(context: Context) -> str:
     line = written[written.rfind("\n") + 1 :]
     indent = line[: len(line) - len(line.lstrip())]
     if line.endswith(":"):
-        return indent + "    "
+        own = context.line_head if not context.line_head.strip() else ""
+        return own if len(own) > len(indent) else indent + "    "
     blank = not context.line_head.strip()
     after_docstring = line.endswith(('"""', "'''"))
     return context.line_head if blank and context.line_head and not after_docstring else indent
@@ -419,8 +420,14 @@ def body_from(answer: str, target: Target) -> str:
     if not lines:
         return ""
     extras = _extras(root, function, target, "\n".join(lines))
-    indented = textwrap.indent("\n".join([*extras, *lines]), target.indent)
-    return target.lead + indented.removeprefix(target.indent)
+    body = "\n".join(_reindented(line, target.indent) for line in [*extras, *lines])
+    return target.lead + textwrap.indent(body, target.indent).removeprefix(target.indent)
+
+
+def _reindented(line: str, unit: str) -> str:
+    """Give a line of an answer, indented by fours, the document's unit of indentation."""
+    levels = (len(line) - len(line.lstrip(" "))) // 4
+    return unit * levels + line[4 * levels :]
 
 
 def _is_named(node: Node, name: str) -> bool:
