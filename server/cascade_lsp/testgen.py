@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cascade_lsp import signature
 from cascade_lsp.engine import Piece, Prompt
 from cascade_lsp.sandbox import Check, Limits, Outcome, Sandbox
 from cascade_lsp.testable import Target
@@ -65,16 +66,17 @@ def parse(
 ) -> tuple[list[Test], Mapping[str, int]]:
     """Return the usable assertions of the answers, and how many lines were dropped by reason.
 
-    Usable: one assert statement that compiles, calls the target, with literal arguments, no
-    tautology, not seen before. `answers` continue the opening of `prompts`.
+    Usable: one assert statement that compiles, calls the target, with literal arguments that fit
+    its head, no tautology, not seen before. `answers` continue the opening of `prompts`.
     """
     tests: dict[str, Test] = {}
+    head = signature.head(target.header)
     dropped: Counter[str] = Counter()
     for answer in answers:
         for line in f"assert {target.name}({answer}".splitlines():
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
-            found = _assertion(line.strip(), target.name)
+            found = _assertion(line.strip(), target.name, head)
             if isinstance(found, str):
                 dropped[found] += 1
             elif found[0] in tests:
@@ -86,7 +88,7 @@ def parse(
     return list(tests.values()), dropped
 
 
-def _assertion(line: str, name: str) -> tuple[str, Check] | str:
+def _assertion(line: str, name: str, head: ast.FunctionDef | None) -> tuple[str, Check] | str:
     """Return the normalised text and check of an assert line, or why it is not usable."""
     try:
         statements = ast.parse(line).body
@@ -95,23 +97,38 @@ def _assertion(line: str, name: str) -> tuple[str, Check] | str:
     if len(statements) != 1 or not isinstance(statements[0], ast.Assert):
         return "not_one_assert"
     condition = statements[0].test
-    calls = [node for node in ast.walk(condition) if _is_call(node, name)]
+    calls = [call for node in ast.walk(condition) if (call := _call(node, name))]
     if not calls:
         return "does_not_call"
     if not all(_has_literal_arguments(call) for call in calls):
         return "arguments_not_literal"
+    if head and not all(signature.call_fits(call, head) for call in calls):
+        return "arguments_do_not_fit"
+    if head and not _value_fits(condition, name, head):
+        return "value_does_not_fit"
     if _is_tautology(condition):
         return "tautology"
     return f"assert {ast.unparse(condition)}", _check(condition, name)
 
 
-def _is_call(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+def _call(node: ast.AST, name: str) -> ast.Call | None:
+    """Return a node that is a call of the function `name`, else None."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+        return node
+    return None
 
 
-def _has_literal_arguments(call: ast.AST) -> bool:
-    assert isinstance(call, ast.Call)
+def _has_literal_arguments(call: ast.Call) -> bool:
     return all(_is_literal(a) for a in [*call.args, *(k.value for k in call.keywords)])
+
+
+def _value_fits(condition: ast.expr, name: str, head: ast.FunctionDef) -> bool:
+    """Say whether the value that `f(...) == value` expects is one that the head promises."""
+    match condition:
+        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]) if _call(left, name):
+            literal = ast.literal_eval(right) if _is_literal(right) else ...
+            return literal is ... or signature.value_fits(literal, head.returns)
+    return True
 
 
 def _is_literal(node: ast.expr) -> bool:
@@ -140,9 +157,9 @@ def _check(condition: ast.expr, name: str) -> Check:
             relation = {ast.Eq: "eq", ast.NotEq: "ne", ast.Is: "is"}.get(type(op))
             if relation in ("eq", "ne", "is") and _is_literal(right):
                 return Check(ast.unparse(left), relation, ast.unparse(right))  # type: ignore[arg-type]
-        case ast.UnaryOp(op=ast.Not(), operand=operand) if _is_call(operand, name):
+        case ast.UnaryOp(op=ast.Not(), operand=operand) if _call(operand, name):
             return Check(ast.unparse(operand), "falsy")
-        case ast.Call() if _is_call(condition, name):
+        case ast.Call() if _call(condition, name):
             return Check(ast.unparse(condition), "truthy")
     return Check(ast.unparse(condition), "truthy", strong=False)
 
@@ -156,7 +173,7 @@ def examples(target: Target) -> list[Test]:
     """Return the examples that the docstring states: `>>>` sessions and lines like `f(1) == 2`."""
     found = dict[str, Test]()
     for call, value in [*_sessions(target.doc), *_stated(target.doc, target.name)]:
-        result = _assertion(f"assert {call} == {value}", target.name)
+        result = _assertion(f"assert {call} == {value}", target.name, None)
         if not isinstance(result, str) and result[1].strong:
             found.setdefault(result[0], Test(result[0], DOCSTRING, True, result[1]))
     return list(found.values())
