@@ -5,13 +5,12 @@ Two tempos. `draft` is the keystroke: the small tier's continuation, at once. `c
 `policy.decide`. No threshold is compared here, and nothing here knows the editor.
 """
 
+import asyncio
 import time
-import tomllib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from typing import Literal
 
 from cascade_lsp import confidence, fim, testable, testgen
@@ -19,6 +18,7 @@ from cascade_lsp.context import Context
 from cascade_lsp.engine import Engine, Generated, Prompt, Token, Usage, collect
 from cascade_lsp.errors import EngineError, UsageError
 from cascade_lsp.ledger import Attempt, Record, TestRun
+from cascade_lsp.plans import Plan, Step, load_plans
 from cascade_lsp.policy import Evidence, Execution, Policy, decide
 from cascade_lsp.sandbox import Limits, Sandbox
 from cascade_lsp.testable import Target, Untestable
@@ -61,25 +61,6 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One tier's turn in a plan: `k` solutions, `tests` samples of assertions, its thresholds."""
-
-    tier: str
-    k: int
-    tests: int
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The order in which tiers are asked."""
-
-    name: str
-    summary: str
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Draft:
     """The small tier's quick answer to a keystroke; `id` will name its row in the ledger."""
 
@@ -118,20 +99,6 @@ Event = Started | Written | Judged
 Watch = Callable[[Event], None]
 
 
-def load_plans() -> Mapping[str, Plan]:
-    """Return the shipped plans by name."""
-    text = resources.files("cascade_lsp.models").joinpath("plans.toml").read_text("utf-8")
-    return {raw["name"]: _plan(raw) for raw in tomllib.loads(text)["plan"]}
-
-
-def _plan(raw: dict[str, object]) -> Plan:
-    steps = []
-    for step in raw["step"]:  # type: ignore[attr-defined]
-        thresholds = {k: v for k, v in step.items() if k not in ("tier", "k", "tests")}
-        steps.append(Step(step["tier"], step["k"], step["tests"], Policy(**thresholds)))
-    return Plan(str(raw["name"]), str(raw["summary"]), tuple(steps))
-
-
 @dataclass(slots=True)
 class Place:
     """One request while it is worked on: where, what is testable there, the pool of tests."""
@@ -141,6 +108,8 @@ class Place:
     background: bool
     watch: Watch
     pool: list[Test]
+    attempts: list[Attempt] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
 
     @property
     def stub(self) -> Target | None:
@@ -239,9 +208,8 @@ class Cascade:
             decision=decide(evidence, self._policy(step), last=True),
             usage=draft.usage,
         )
-        return self._record(
-            place, draft.id, draft.created, "automatic", [attempt], 0, draft.usage.ms
-        )
+        place.attempts.append(attempt)
+        return self._record(place, draft.id, draft.created, "automatic", 0, self._options.plan)
 
     # -- the whole cascade ---------------------------------------------------------------------
 
@@ -252,9 +220,20 @@ class Cascade:
         trigger: str = "invoked",
         plan: str | None = None,
         watch: Watch | None = None,
+        patience_s: float | None = None,
     ) -> Record:
-        """Ask the tiers in the plan's order until one's evidence suffices; return the best."""
-        return await self._run(self._place(context, watch), trigger, self._plan(plan), None)
+        """Ask the tiers in the plan's order until one's evidence suffices; return the best.
+
+        After `patience_s` seconds the best so far is returned, or an untested draft.
+        """
+        place, chosen_plan = self._place(context, watch), self._plan(plan)
+        try:
+            async with asyncio.timeout(patience_s):
+                return await self._run(place, trigger, chosen_plan, None)
+        except TimeoutError:
+            if not place.attempts:
+                return self.unverified(context, await self.draft(context))
+        return await self._finish(place, trigger, chosen_plan, None, time.time())
 
     async def verify(self, context: Context, draft: Draft, watch: Watch | None = None) -> Record:
         """Test a draft that was already shown, and escalate behind the user's back if it fails."""
@@ -262,26 +241,31 @@ class Cascade:
         return await self._run(place, "automatic", self._plan(None), draft)
 
     async def _run(self, place: Place, trigger: str, plan: Plan, draft: Draft | None) -> Record:
-        started, created = time.perf_counter(), time.time()
-        attempts = list[Attempt]()
+        created = draft.created if draft else time.time()
         steps = [step for step in plan.steps if step.tier in self.tiers]
+        if not steps:
+            raise _no_model()
         for i, step in enumerate(steps):
             try:
                 shown = draft if i == 0 else None
                 attempt = await self._attempt(place, step, shown, last=i == len(steps) - 1)
             except EngineError:
-                if not attempts:
+                if not place.attempts:
                     raise
                 break  # the larger tier cannot be had: the best so far is the answer
-            attempts.append(attempt)
+            place.attempts.append(attempt)
             place.watch(Judged(attempt))
             if attempt.decision.action != "escalate":
                 break
-        chosen = await self._best(place, attempts)
-        ms = round((time.perf_counter() - started) * 1000, 1)
+        return await self._finish(place, trigger, plan, draft, created)
+
+    async def _finish(
+        self, place: Place, trigger: str, plan: Plan, draft: Draft | None, created: float
+    ) -> Record:
+        """Choose among the attempts and make the record."""
+        chosen = await self._best(place, place.attempts)
         record_id = draft.id if draft else _new_id()
-        made = draft.created if draft else created
-        return self._record(place, record_id, made, trigger, attempts, chosen, ms, plan.name)
+        return self._record(place, record_id, created, trigger, chosen, plan.name)
 
     async def _attempt(
         self, place: Place, step: Step, draft: Draft | None, *, last: bool
@@ -426,9 +410,7 @@ class Cascade:
         for step in self._plan(None).steps:
             if step.tier in self.tiers:
                 return self.tiers[step.tier]
-        raise EngineError(
-            "No model is there to answer. Run `cascade models fetch` to download the default ones."
-        )
+        raise _no_model()
 
     def _plan(self, name: str | None) -> Plan:
         name = name or self._options.plan
@@ -447,15 +429,7 @@ class Cascade:
         return Place(context, target, background, watch or _unwatched, known)
 
     def _record(
-        self,
-        place: Place,
-        record_id: str,
-        created: float,
-        trigger: str,
-        attempts: Sequence[Attempt],
-        chosen: int,
-        ms: float,
-        plan: str | None = None,
+        self, place: Place, record_id: str, created: float, trigger: str, chosen: int, plan: str
     ) -> Record:
         context, target = place.context, place.target
         return Record(
@@ -466,13 +440,17 @@ class Cascade:
             line=context.document.count("\n", 0, context.offset) + 1,
             column=len(context.line_head) + 1,
             trigger=trigger,
-            plan=plan or self._options.plan,
+            plan=plan,
             function=target.name if isinstance(target, Target) else "",
             untestable=target.reason if isinstance(target, Untestable) else "",
-            attempts=tuple(attempts),
+            attempts=tuple(place.attempts),
             chosen=chosen,
-            ms=ms,
+            ms=round((time.perf_counter() - place.started) * 1000, 1),
         )
+
+    async def load(self) -> None:
+        """Make the first tier ready to answer; raise EngineError if it cannot be."""
+        await self._first().engine.start()
 
     async def close(self) -> None:
         """Release the models and end the sandbox."""
@@ -500,6 +478,12 @@ def _runs(matrix: Matrix, s: int) -> tuple[TestRun, ...]:
 
 def _unwatched(_event: Event) -> None:
     pass
+
+
+def _no_model() -> EngineError:
+    return EngineError(
+        "No model is there to answer. Run `cascade models fetch` to download the default ones."
+    )
 
 
 def _new_id() -> str:

@@ -126,6 +126,10 @@ class Engine(Protocol):
         """
         ...
 
+    async def start(self) -> ModelFacts:
+        """Load the model unless it is loaded; raise EngineError if that cannot be done."""
+        ...
+
     async def close(self) -> None:
         """Release the model."""
         ...
