@@ -14,25 +14,54 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import Literal
 
 TYPED = "_cascade_typed"
 
-# In monty these builtins return lists; generator expressions do too (see `single_pass`).
+# In monty these builtins return lists, made at once; here they become what CPython has. The
+# outer `islice` hides a class of ours behind a type that no candidate's value is confused with.
 PRELUDE = f"""\
+import itertools as _cascade_tools
 _cascade_iter, _cascade_type = iter, type
-_cascade_map, _cascade_filter, _cascade_zip = map, filter, zip
-_cascade_enumerate, _cascade_reversed = enumerate, reversed
-def map(*args, **options): return _cascade_iter(_cascade_map(*args, **options))
-def filter(*args): return _cascade_iter(_cascade_filter(*args))
-def zip(*args, **options): return _cascade_iter(_cascade_zip(*args, **options))
-def enumerate(*args, **options): return _cascade_iter(_cascade_enumerate(*args, **options))
-def reversed(*args): return _cascade_iter(_cascade_reversed(*args))
-def {TYPED}(value): return [value, _cascade_type(value)]
+_cascade_zip, _cascade_reversed = zip, reversed
+class _CascadeZip:
+    def __init__(self, sources):
+        self.sources = [_cascade_iter(source) for source in sources]
+    def __iter__(self):
+        return self
+    def __next__(self):
+        if not self.sources:
+            raise StopIteration
+        return tuple([next(source) for source in self.sources])
+class _CascadeEnumerate:
+    def __init__(self, source, start):
+        self.source = _cascade_iter(source)
+        self.next = start
+    def __iter__(self):
+        return self
+    def __next__(self):
+        item = (self.next, next(self.source))
+        self.next += 1
+        return item
+def zip(*sources, strict=False):
+    if strict:
+        return _cascade_iter(_cascade_zip(*sources, strict=True))
+    return _cascade_tools.islice(_CascadeZip(sources), None)
+def enumerate(iterable, start=0):
+    return _cascade_tools.islice(_CascadeEnumerate(iterable, start), None)
+def map(function, *sources):
+    return _cascade_tools.starmap(function, _CascadeZip(sources))
+def filter(function, source):
+    if function is None:
+        return _cascade_tools.filterfalse(lambda item: not item, source)
+    return _cascade_tools.filterfalse(lambda item: not function(item), source)
+def reversed(sequence):
+    return _cascade_iter(_cascade_reversed(sequence))
+def {TYPED}(value):
+    return [value, _cascade_type(value)]
 """
 
 _EAGER = {"list", "tuple", "set", "frozenset", "dict", "sum", "sorted", "max", "min", "join"}
-_LAZY = {"map", "filter"}
 
 # Modules monty has, at least in part; they are harmless to import here for a look at their names.
 # fmt: off
@@ -56,11 +85,16 @@ _TYPE_ERRORS = re.compile(r"cannot create '[\w.]+' instances|'typing\.|print\(\)
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Source text as it is fed to monty, and what CPython's parser knows of it."""
+    """Source text as it is fed to monty, and what CPython's parser knows of it.
+
+    `delayed` are lines of `delayed_lines`, `names` what it binds, `sets` whether it uses sets,
+    whose order is not the same in both.
+    """
 
     text: str
     delayed: frozenset[int] = frozenset()
     names: frozenset[str] = frozenset()
+    sets: bool = False
 
 
 class NotPython(Exception):
@@ -72,7 +106,9 @@ def read(text: str, mode: Literal["exec", "eval"] = "exec") -> Code:
     try:
         compile(text, "candidate", mode, dont_inherit=True)
         tree = ast.parse(text, mode=mode)
-        return Code(single_pass(text, tree), delayed_lines(tree), bound_names(tree))
+        return Code(
+            single_pass(text, tree), delayed_lines(tree), bound_names(tree), _uses_sets(tree)
+        )
     except SyntaxError as error:
         raise NotPython(f"SyntaxError: {error.msg} (line {error.lineno})") from error
     except (ValueError, MemoryError, RecursionError) as error:
@@ -117,19 +153,13 @@ def delayed_lines(tree: ast.AST) -> frozenset[int]:
     for parent in ast.walk(tree):
         if not _consumes_all(parent):
             for child in ast.iter_child_nodes(parent):
-                if _is_lazy(child):
+                if isinstance(child, ast.GeneratorExp):
                     lines.update(range(child.lineno, (child.end_lineno or child.lineno) + 1))
     return frozenset(lines)
 
 
 def _consumes_all(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and _called(node) in _EAGER
-
-
-def _is_lazy(node: ast.AST) -> TypeGuard[ast.expr]:
-    return isinstance(node, ast.GeneratorExp) or (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _LAZY
-    )
 
 
 def _called(call: ast.Call) -> str:
@@ -152,10 +182,19 @@ def bound_names(tree: ast.AST) -> frozenset[str]:
     return frozenset(names)
 
 
-def difference(error: str, message: str, defined: frozenset[str]) -> str:
+def _uses_sets(tree: ast.AST) -> bool:
+    return any(
+        isinstance(node, (ast.Set, ast.SetComp))
+        or (isinstance(node, ast.Name) and node.id in ("set", "frozenset"))
+        for node in ast.walk(tree)
+    )
+
+
+def difference(error: str, message: str, statement: str, defined: frozenset[str]) -> str:
     """Say what monty lacks where an exception that monty itself raised shows it; else "".
 
-    `defined` are the names that the program binds: its own classes are no part of CPython.
+    `statement` is the source line that was run. `defined` are the names that the program binds:
+    its own classes are no part of CPython.
     """
     match error:
         case "NotImplementedError":
@@ -168,6 +207,8 @@ def difference(error: str, message: str, defined: frozenset[str]) -> str:
             return _lacking_builtin(message)
         case "AttributeError":
             return _lacking_attribute(message, defined)
+        case "TypeError" if "+=" in statement and "can only concatenate list" in message:
+            return "monty extends a list in place by lists alone"
         case "TypeError" if _TYPE_ERRORS.search(message):
             return f"monty: {message}"
         case "RuntimeError" if "suspension limit" in message or "monty" in message:

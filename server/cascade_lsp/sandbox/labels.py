@@ -71,9 +71,9 @@ def _no_evidence(raised: Raised, source: dialect.Code, check: dialect.Code | Non
     if not raised.places:
         return raised.message or raised.name
     if not raised.by_program:
-        difference = dialect.difference(raised.name, raised.message, source.names)
-        if difference:
-            return difference
+        statement = raised.places[-1].statement
+        if lack := dialect.difference(raised.name, raised.message, statement, source.names):
+            return lack
     delayed = {SOURCE_FILE: source.delayed, CHECK_FILE: check.delayed if check else frozenset()}
     if any(place.line in delayed.get(place.file, ()) for place in raised.places):
         return "raised in an expression that CPython evaluates later, or never"

@@ -91,6 +91,19 @@ def holds(value: Value, relation: Relation, expected: object) -> bool | None:
     return bool(value.plain) is (relation == "truthy") if form == "plain" else None
 
 
+def reordered(value: object, expected: object) -> bool:
+    """Say whether a plain value and a literal differ in the order of their parts alone."""
+    return _unordered(value) == _unordered(expected)
+
+
+def _unordered(value: object) -> object:
+    if isinstance(value, str):
+        return sorted(value)
+    if isinstance(value, (list, tuple)):
+        return sorted(repr(_unordered(part)) for part in value)
+    return value
+
+
 def show(value: Value) -> str:
     """Return a value as text of at most MAX_TEXT characters."""
     plain = value.plain
