@@ -8,10 +8,10 @@ from cascade_lsp.testable import (
     Target,
     Untestable,
     body_from,
+    breaks_syntax,
     find,
     program,
     stub_program,
-    syntax_errors,
 )
 from tests.marked import place
 
@@ -216,6 +216,19 @@ def test_an_import_the_file_has_is_not_repeated() -> None:
     assert body_from(answer, target) == "return re.escape(a)"
 
 
-def test_syntax_errors_are_counted_where_there_is_a_grammar() -> None:
-    assert syntax_errors("def f(:\n", "python") > syntax_errors("def f():\n  pass\n", "python")
-    assert syntax_errors("def f(:\n", "klingon") == 0
+BREAKS = [
+    ("x = ║\n", "3", False),
+    ("x = ║\n", "(3", True),
+    ("def f(a):\n    ║\n", "return a", False),
+    ("def f(a):\n    ║\n", "return (a", True),
+    ("x = (\n║\ny = 2\n", "3", False),
+]
+
+
+@pytest.mark.parametrize(("marked", "text", "breaks"), BREAKS)
+def test_a_text_is_held_to_what_the_place_allows(marked: str, text: str, breaks: bool) -> None:
+    assert breaks_syntax(place(marked), text) is breaks
+
+
+def test_a_language_without_a_grammar_is_never_broken() -> None:
+    assert not breaks_syntax(place("x = ║", language="klingon"), "((")

@@ -122,12 +122,6 @@ class Place:
             return None
         return testable.program(self.context.completed(text), self.target, whole=whole)
 
-    def breaks_syntax(self, text: str) -> bool:
-        """Say whether `text` adds syntax errors that the document does not have without it."""
-        language = self.context.language
-        before = testable.syntax_errors(self.context.document, language)
-        return testable.syntax_errors(self.context.completed(text), language) > before
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -369,7 +363,7 @@ class Cascade:
         return Evidence(
             execution=self._execution(place, step, asked.programs[s]),
             empty=not text.strip(),
-            syntax_ok=not place.breaks_syntax(text),
+            syntax_ok=not testable.breaks_syntax(place.context, text),
             n_tests=n_tests,
             n_s=n_s,
             n_t=n_t,

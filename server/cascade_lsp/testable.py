@@ -96,9 +96,16 @@ def _parse(text: str) -> Node:
     return Parser(_PYTHON).parse(text.encode()).root_node
 
 
-def syntax_errors(text: str, language: str) -> int:
-    """Count the error nodes of a text; 0 for languages without a grammar here."""
-    return _errors(_parse(text)) if language == "python" else 0
+def breaks_syntax(context: Context, text: str) -> bool:
+    """Say whether `text` leaves more syntax errors than the document needs to have there.
+
+    Compared with the document as it is and with a placeholder at the cursor, whichever has
+    fewer. Languages without a grammar here are never broken.
+    """
+    if context.language != "python":
+        return False
+    best = min(_errors(_parse(whole)) for whole in (context.document, _parseable(context)[1]))
+    return _errors(_parse(context.completed(text))) > best
 
 
 def _errors(node: Node) -> int:

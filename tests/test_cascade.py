@@ -1,0 +1,268 @@
+"""The way through the tiers, on scripted models and the real sandbox."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cascade_lsp.cascade import Cascade, CascadeOptions, Event, Judged, Started, Tier, Written
+from cascade_lsp.engine import Prompt
+from cascade_lsp.errors import EngineError, UsageError
+from cascade_lsp.policy import Reason
+from cascade_lsp.sandbox import Sandbox, SandboxOptions, make_sandbox
+from tests.marked import place
+from tests.scripted import LostEngine, ScriptedEngine, is_test_prompt
+
+STUB = 'def double(n: int) -> int:\n    """Return twice n."""\n    ║\n'
+EXAMPLE = STUB.replace("twice n.", "twice n.\n\n    >>> double(4)\n    8\n    ")
+RIGHT = "def double(n: int) -> int:\n    return n * 2\n"
+WRONG = "def double(n: int) -> int:\n    return n + 2\n"
+TESTS = "1) == 2\nassert double(3) == 6\nassert double(0) == 0\nassert double(5) == 10\n"
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    made = make_sandbox(SandboxOptions())
+    assert made is not None
+    yield made
+    await made.close()
+
+
+def model(solution: str, tests: str = TESTS, line: str = "    return n * 2\n") -> ScriptedEngine:
+    def answer(prompt: Prompt) -> str:
+        if prompt.pieces[0].kind != "user":
+            return line
+        return tests if is_test_prompt(prompt) else solution
+
+    return ScriptedEngine(answer)
+
+
+def cascade_of(
+    small: ScriptedEngine,
+    large: ScriptedEngine,
+    sandbox: Sandbox | None,
+    options: CascadeOptions | None = None,
+) -> Cascade:
+    return Cascade([Tier("small", "s", small), Tier("large", "l", large)], sandbox, options)
+
+
+async def test_a_small_answer_that_passes_its_tests_is_accepted(sandbox: Sandbox) -> None:
+    large = model(RIGHT)
+    record = await cascade_of(model(RIGHT), large, sandbox).complete(place(STUB))
+    assert record.answer.text == "return n * 2"
+    assert (record.answer.tier, record.decision.action) == ("small", "accept")
+    assert [t.outcome for t in record.answer.tests] == ["passed"] * 4
+    assert large.asked == []
+
+
+async def test_an_answer_that_fails_its_tests_is_handed_to_the_larger_tier(
+    sandbox: Sandbox,
+) -> None:
+    record = await cascade_of(model(WRONG), model(RIGHT), sandbox).complete(place(STUB))
+    assert record.answer.tier == "large"
+    assert record.answer.text == "return n * 2"
+    assert (record.decision.action, record.decision.reason) == ("escalate", Reason.TESTS_FAILED)
+    failed = [t for t in record.attempts[0].tests if t.outcome == "assert_failed"]
+    assert [(t.text, t.seen) for t in failed] == [
+        ("assert double(1) == 2", "3"),
+        ("assert double(3) == 6", "5"),
+        ("assert double(0) == 0", "2"),
+        ("assert double(5) == 10", "7"),
+    ]
+
+
+async def test_a_failed_docstring_example_outweighs_generated_tests(sandbox: Sandbox) -> None:
+    agreeing = "1) == 3\nassert double(2) == 4\nassert double(3) == 5\n"
+    record = await cascade_of(model(WRONG, agreeing), model(RIGHT), sandbox).complete(
+        place(EXAMPLE)
+    )
+    assert record.decision.reason == Reason.TRUSTED_FAILED
+    assert record.answer.tier == "large"
+
+
+async def test_the_small_answer_is_kept_when_the_larger_one_does_worse(sandbox: Sandbox) -> None:
+    doubtful = "1) == 9\nassert double(3) == 6\nassert double(2) == 9\nassert double(4) == 9\n"
+    small, large = model(RIGHT, doubtful), model(WRONG, TESTS)
+    record = await cascade_of(small, large, sandbox).complete(place(STUB))
+    assert len(record.attempts) == 2
+    assert record.answer.tier == "small"
+
+
+async def test_a_model_that_writes_no_valid_test_is_not_trusted(sandbox: Sandbox) -> None:
+    small = model(RIGHT, tests="x) == 2\nprint('hello')\n")
+    record = await cascade_of(small, model(RIGHT), sandbox).complete(place(STUB))
+    assert record.decision.reason == Reason.NO_TESTS
+    assert record.attempts[0].dropped == {"arguments_not_literal": 2, "not_one_assert": 2}
+
+
+async def test_tests_that_an_empty_body_passes_are_dropped(sandbox: Sandbox) -> None:
+    small = model(RIGHT, tests="1) != 7\nassert double(3) == 6\n")
+    record = await cascade_of(small, model(RIGHT), sandbox).complete(place(STUB))
+    assert record.attempts[0].dropped["passes_on_stub"] == 1
+
+
+async def test_text_that_breaks_the_syntax_escalates(sandbox: Sandbox) -> None:
+    small, large = model("", line="(n * 2"), model("", line="n * 2")
+    record = await cascade_of(small, large, sandbox).complete(place("x = ║\n"))
+    assert record.decision.reason == Reason.SYNTAX
+    assert record.answer.text == "n * 2"
+
+
+async def test_an_empty_answer_escalates(sandbox: Sandbox) -> None:
+    record = await cascade_of(model("I cannot."), model(RIGHT), sandbox).complete(place(STUB))
+    assert record.decision.reason == Reason.EMPTY
+    assert record.answer.text == "return n * 2"
+
+
+async def test_a_place_where_nothing_can_be_tested_is_answered_by_the_small_tier(
+    sandbox: Sandbox,
+) -> None:
+    record = await cascade_of(model("", line="3"), model(""), sandbox).complete(place("x = ║\n"))
+    assert record.decision.reason == Reason.NOT_TESTABLE
+    assert record.untestable == "the cursor is not in a function"
+
+
+async def test_what_the_sandbox_cannot_run_is_no_evidence(sandbox: Sandbox) -> None:
+    body = "def double(n):\n    import heapq\n    return heapq.nlargest(1, [n * 2])[0]\n"
+    record = await cascade_of(model(body), model(RIGHT), sandbox).complete(place(STUB))
+    assert record.decision.reason == Reason.INCONCLUSIVE
+    assert record.decision.action == "accept"
+    assert record.attempts[0].evidence.inconclusive == 4
+
+
+async def test_nothing_runs_and_no_test_is_asked_for_when_execution_is_off() -> None:
+    small = model(RIGHT)
+    record = await cascade_of(small, model(RIGHT), None).complete(place(STUB))
+    assert record.decision.reason == Reason.NOT_EXECUTED
+    assert not any(is_test_prompt(p) for prompts in small.asked for p in prompts)
+
+
+async def test_solutions_and_tests_are_asked_for_in_one_batch(sandbox: Sandbox) -> None:
+    small = model(RIGHT)
+    await cascade_of(small, model(RIGHT), sandbox).complete(place(STUB))
+    (batch,) = small.asked
+    assert [is_test_prompt(p) for p in batch] == [False, True, True]
+
+
+async def test_a_larger_tier_that_is_lost_leaves_the_small_answer(sandbox: Sandbox) -> None:
+    record = await cascade_of(model(WRONG), LostEngine(), sandbox).complete(place(STUB))
+    assert record.answer.tier == "small"
+    assert len(record.attempts) == 1
+
+
+async def test_a_small_tier_that_is_lost_is_an_error(sandbox: Sandbox) -> None:
+    with pytest.raises(EngineError):
+        await cascade_of(LostEngine(), model(RIGHT), sandbox).complete(place(STUB))
+
+
+async def test_a_tier_that_is_not_installed_is_left_out(sandbox: Sandbox) -> None:
+    alone = Cascade([Tier("large", "l", model(RIGHT))], sandbox)
+    record = await alone.complete(place(STUB))
+    assert record.answer.tier == "large"
+    with pytest.raises(EngineError, match="models fetch"):
+        await Cascade([], sandbox).complete(place(STUB))
+
+
+async def test_an_unknown_plan_is_named_with_the_known_ones(sandbox: Sandbox) -> None:
+    with pytest.raises(UsageError, match="default, small, large"):
+        await cascade_of(model(RIGHT), model(RIGHT), sandbox).complete(place(STUB), plan="x")
+
+
+async def test_the_small_plan_never_tests_and_never_escalates(sandbox: Sandbox) -> None:
+    small, large = model(WRONG), model(RIGHT)
+    record = await cascade_of(small, large, sandbox).complete(place(STUB), plan="small")
+    assert record.decision.reason == Reason.NOT_CHECKED
+    assert large.asked == []
+
+
+async def test_who_watches_sees_each_tier_begin_write_and_be_judged(sandbox: Sandbox) -> None:
+    seen: list[Event] = []
+    await cascade_of(model(WRONG), model(RIGHT), sandbox).complete(place(STUB), watch=seen.append)
+    kinds = [type(event) for event in seen]
+    assert kinds.count(Started) == kinds.count(Judged) == 2
+    assert "".join(e.text for e in seen if isinstance(e, Written)) == WRONG + RIGHT
+
+
+async def test_out_of_patience_the_best_so_far_is_the_answer(sandbox: Sandbox) -> None:
+    slow = ScriptedEngine(lambda prompt: RIGHT, pause_s=5)
+    cascade = cascade_of(model(WRONG), slow, sandbox)
+    record = await cascade.complete(place(STUB), patience_s=2)
+    assert record.answer.tier == "small"
+    assert slow.cancelled == 1
+
+
+# -- the keystroke and what comes behind it -----------------------------------------------------
+
+
+async def test_a_draft_is_the_small_tiers_continuation(sandbox: Sandbox) -> None:
+    draft = await cascade_of(model(WRONG), model(RIGHT), sandbox).draft(place(STUB))
+    assert (draft.text, draft.tier) == ("return n * 2", "small")
+
+
+async def test_a_right_draft_is_confirmed_under_its_own_id(sandbox: Sandbox) -> None:
+    cascade = cascade_of(model(WRONG), model(RIGHT), sandbox)
+    draft = await cascade.draft(place(STUB))
+    record = await cascade.verify(place(STUB), draft)
+    assert (record.id, record.answer.text) == (draft.id, draft.text)
+    assert record.decision.reason == Reason.TESTS_PASSED
+
+
+async def test_a_wrong_draft_is_replaced_by_the_larger_tiers_answer(sandbox: Sandbox) -> None:
+    small = model(WRONG, line="    return n + 2\n")
+    cascade = cascade_of(small, model(RIGHT), sandbox)
+    draft = await cascade.draft(place(STUB))
+    record = await cascade.verify(place(STUB), draft)
+    assert draft.text == "return n + 2"
+    assert record.answer.text == "return n * 2"
+    assert record.attempts[0].text == draft.text
+
+
+async def test_half_a_draft_of_a_stub_is_not_judged_as_the_function(sandbox: Sandbox) -> None:
+    small = model(RIGHT, line="    n = n + 2\n")
+    cascade = cascade_of(small, model(RIGHT), sandbox)
+    draft = await cascade.draft(place(STUB))
+    record = await cascade.verify(place(STUB), draft)
+    assert draft.text == "n = n + 2"
+    assert record.answer.text == "return n * 2"
+    assert record.answer.tier == "small"
+
+
+WORTH = [
+    (STUB, True),
+    ("def f(n):\n    m = n * 3\n    ║\n", True),
+    ("def f(n):\n    if n:\n        ║\n    m = n\n", False),
+    ("x = ║\n", False),
+]
+
+
+@pytest.mark.parametrize(("marked", "worth"), WORTH)
+async def test_only_what_can_be_tested_is_worth_verifying(
+    marked: str, worth: bool, sandbox: Sandbox
+) -> None:
+    cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox)
+    draft = await cascade.draft(place(marked))
+    assert cascade.worth_verifying(place(marked), draft) is worth
+
+
+async def test_nothing_is_verified_when_the_user_turned_it_off(sandbox: Sandbox) -> None:
+    options = CascadeOptions(verify=False)
+    cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox, options)
+    assert not cascade.worth_verifying(place(STUB), await cascade.draft(place(STUB)))
+
+
+async def test_cancelling_a_verification_cancels_the_model(sandbox: Sandbox) -> None:
+    slow = ScriptedEngine(lambda prompt: RIGHT, pause_s=5)
+    cascade = cascade_of(slow, model(RIGHT), sandbox)
+    task = asyncio.create_task(cascade.complete(place(STUB)))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert slow.cancelled == 1
+
+
+async def test_a_draft_that_was_not_tested_says_so(sandbox: Sandbox) -> None:
+    cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox)
+    draft = await cascade.draft(place(STUB))
+    record = cascade.unverified(place(STUB), draft)
+    assert (record.id, record.decision.reason) == (draft.id, Reason.NOT_CHECKED)
