@@ -348,7 +348,7 @@ class Cascade:
         stub = testable.stub_program(place.context.document, place.target)
         kept, useless = await testgen.reject_useless(fresh, stub, self._sandbox, self._limits)
         place.pool += kept
-        return Counter(unusable) + Counter(useless)
+        return dict(Counter(unusable) + Counter(useless))
 
     async def _matrix(self, place: Place, programs: Sequence[str | None]) -> Matrix:
         tests = place.pool if self._sandbox and any(programs) else []
