@@ -87,13 +87,15 @@ _TYPE_ERRORS = re.compile(r"cannot create '[\w.]+' instances|'typing\.|print\(\)
 class Code:
     """Source text as it is fed to monty, and what CPython's parser knows of it.
 
-    `delayed` are lines of `delayed_lines`, `names` what it binds, `sets` whether it uses sets,
-    whose order is not the same in both.
+    `delayed` are lines of `delayed_lines`, `names` what it binds, `raises` where its own raise
+    and assert statements name what to raise (line, and column from 1), `sets` whether it uses
+    sets, whose order is not the same in both.
     """
 
     text: str
     delayed: frozenset[int] = frozenset()
     names: frozenset[str] = frozenset()
+    raises: frozenset[tuple[int, int]] = frozenset()
     sets: bool = False
 
 
@@ -104,11 +106,12 @@ class NotPython(Exception):
 def read(text: str, mode: Literal["exec", "eval"] = "exec") -> Code:
     """Parse with CPython, which has the last word on what is Python; raise NotPython."""
     try:
-        compile(text, "candidate", mode, dont_inherit=True)
         tree = ast.parse(text, mode=mode)
-        return Code(
-            single_pass(text, tree), delayed_lines(tree), bound_names(tree), _uses_sets(tree)
-        )
+        assert isinstance(tree, (ast.Module, ast.Expression))
+        compile(tree, "candidate", mode, dont_inherit=True)
+        fed = single_pass(text, tree)
+        raises = own_raises(fed, tree if fed == text else ast.parse(fed, mode=mode))
+        return Code(fed, delayed_lines(tree), bound_names(tree), raises, _uses_sets(tree))
     except SyntaxError as error:
         raise NotPython(f"SyntaxError: {error.msg} (line {error.lineno})") from error
     except (ValueError, MemoryError, RecursionError) as error:
@@ -180,6 +183,22 @@ def bound_names(tree: ast.AST) -> frozenset[str]:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
     return frozenset(names)
+
+
+def own_raises(fed: str, tree: ast.AST) -> frozenset[tuple[int, int]]:
+    """Return where monty places an exception that a statement of the program raises."""
+    lines = fed.encode().splitlines()
+    named = [
+        node.exc if isinstance(node, ast.Raise) else node.test
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Raise, ast.Assert))
+    ]
+    # The parser counts bytes, monty characters.
+    return frozenset(
+        (node.lineno, len(lines[node.lineno - 1][: node.col_offset].decode()) + 1)
+        for node in named
+        if node is not None
+    )
 
 
 def _uses_sets(tree: ast.AST) -> bool:

@@ -16,10 +16,12 @@ SOURCE_FILE, CHECK_FILE = "<python-input-1>", "<python-input-2>"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an exception passed: in what was fed, on which line, in which function."""
+    """Where an exception passed: in what was fed, on which line, from which column (1 is the
+    first), in which function; `statement` is the text of the line."""
 
     file: str
     line: int
+    column: int
     function: str
     statement: str
 
@@ -32,24 +34,30 @@ class Raised:
     message: str
     places: Sequence[Place]
 
-    @property
-    def by_program(self) -> bool:
-        """Say whether a raise or assert statement of the program raised it, not monty."""
-        return bool(self.places) and self.places[-1].statement.lstrip().startswith(
-            ("raise", "assert")
-        )
-
     def __str__(self) -> str:
         return values.cap(f"{self.name}: {self.message}" if self.message else self.name)
+
+    def by_program(self, source: dialect.Code) -> bool:
+        """Say whether a statement of the program raised it, not monty of its own accord."""
+        innermost = self.places[-1] if self.places else None
+        return (
+            innermost is not None
+            and innermost.file == SOURCE_FILE
+            and (innermost.line, innermost.column) in source.raises
+        )
 
 
 def label(raised: Raised, source: dialect.Code, check: dialect.Code | None) -> Outcome:
     """Label a run that `raised` ended; `check` is None for a script."""
-    if not raised.by_program and (kind := _refused(raised)):
+    own = raised.by_program(source)
+    if not own and (kind := _refused(raised)):
         return Outcome(kind, str(raised))
-    if reason := _no_evidence(raised, source, check):
+    if not own and (reason := _lacking(raised, source)):
         return Outcome("inconclusive", str(raised), values.cap(reason))
-    return Outcome(_blame(raised, source, check), str(raised), _where(raised.places))
+    if _delayed(raised, source, check):
+        reason = "raised in an expression that CPython evaluates later, or never"
+        return Outcome("inconclusive", str(raised), reason)
+    return Outcome(_blame(raised, check), str(raised), _where(raised.places))
 
 
 def _refused(raised: Raised) -> str:
@@ -66,27 +74,26 @@ def _refused(raised: Raised) -> str:
     return ""
 
 
-def _no_evidence(raised: Raised, source: dialect.Code, check: dialect.Code | None) -> str:
-    """Say why an exception tells nothing of the candidate; "" if it does."""
+def _lacking(raised: Raised, source: dialect.Code) -> str:
+    """Say what monty lacks, if that is what the exception shows; else ""."""
     if not raised.places:
         return raised.message or raised.name
-    if not raised.by_program:
-        statement = raised.places[-1].statement
-        if lack := dialect.difference(raised.name, raised.message, statement, source.names):
-            return lack
+    statement = raised.places[-1].statement
+    return dialect.difference(raised.name, raised.message, statement, source.names)
+
+
+def _delayed(raised: Raised, source: dialect.Code, check: dialect.Code | None) -> bool:
     delayed = {SOURCE_FILE: source.delayed, CHECK_FILE: check.delayed if check else frozenset()}
-    if any(place.line in delayed.get(place.file, ()) for place in raised.places):
-        return "raised in an expression that CPython evaluates later, or never"
-    return ""
+    return any(place.line in delayed.get(place.file, ()) for place in raised.places)
 
 
-def _blame(raised: Raised, source: dialect.Code, check: dialect.Code | None) -> str:
+def _blame(raised: Raised, check: dialect.Code | None) -> str:
     """Tell a fault of the check, or of a script's own assert, from one of the candidate."""
-    innermost = raised.places[-1]
     if check is None:
         own_assert = raised.name == "AssertionError" and len(raised.places) == 1
         return "assert_failed" if own_assert else "error"
-    return "test_error" if innermost.file == CHECK_FILE and raised.name == "NameError" else "error"
+    in_check = raised.places[-1].file == CHECK_FILE
+    return "test_error" if in_check and raised.name == "NameError" else "error"
 
 
 def _where(places: Sequence[Place]) -> str:

@@ -22,7 +22,8 @@ START_S = 20.0
 PATIENCE_S = 5.0  # beyond all limits of a job, before its worker is given up
 LINE_BYTES = 8 * 1024 * 1024
 
-_FLAGS = ("-E", "-P", "-X", "utf8")  # no variables, no current folder on the import path
+# Without variables, and without the current folder on the import path.
+WORKER = (sys.executable, "-E", "-P", "-X", "utf8", "-m", "cascade_lsp.sandbox.worker")
 _NEEDED = ("SYSTEMROOT",)  # Windows starts no process without it
 
 _TRIAL_LIMITS = Limits(time_s=0.1, memory_bytes=16 * 1024 * 1024)
@@ -45,7 +46,8 @@ _TRIALS = (
 class PortableSandbox:
     """Run programs in one worker process at a time; start it on first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = WORKER) -> None:
+        self._command = command
         self._lock = asyncio.Lock()
         self._worker: Process | None = None
         self._status: Status | None = None
@@ -105,7 +107,7 @@ class PortableSandbox:
                 outcome = await _ask(worker, job)
             answered = True
             return outcome
-        except (OSError, EOFError, TimeoutError) as error:
+        except (OSError, EOFError, TimeoutError, ValueError) as error:
             return Outcome("sandbox_lost", detail=f"{type(error).__name__}: {error}")
         finally:
             if not answered:
@@ -113,10 +115,7 @@ class PortableSandbox:
 
     async def _start(self) -> Process:
         self._worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *_FLAGS,
-            "-m",
-            "cascade_lsp.sandbox.worker",
+            *self._command,
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,

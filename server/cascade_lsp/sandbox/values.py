@@ -74,7 +74,7 @@ def literal(text: str) -> object:
     """Parse a Python literal; raise ValueError where it is not one."""
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"{text[:MAX_TEXT]!r} is not a literal") from error
 
 

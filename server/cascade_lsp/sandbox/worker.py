@@ -25,19 +25,29 @@ ADDRESS_SPACE_BYTES = 4 * 1024**3
 
 
 @dataclass(slots=True)
-class Printed:
-    """Collect what a program prints, and end it when it prints more than the limit."""
+class Watch:
+    """What a program does besides computing: what it prints, what it asks of the system.
+
+    More text than the limit ends it; every call to the system is refused and remembered.
+    """
 
     limit: int
     text: str = ""
     flooded: bool = False
+    refused: str = ""
 
-    def __call__(self, stream: str, text: str) -> None:
+    def printed(self, stream: str, text: str) -> None:
+        """Keep printed text up to the limit."""
         room = self.limit - len(self.text)
         self.text += text[:room]
         if len(text) > room:
             self.flooded = True
             raise BufferError("the program printed more than it may")
+
+    def called(self, *, name: str, **_arguments: object) -> object:
+        """Refuse a call to the system by leaving it to monty, which has none."""
+        self.refused = name
+        return monty.NOT_HANDLED
 
 
 def main() -> None:
@@ -72,31 +82,32 @@ def _check(pool: monty.Monty, job: Job, source: dialect.Code, check: Check) -> O
     except (dialect.NotPython, ValueError) as error:
         return Outcome("test_error", detail=values.cap(str(error)))
     call = f"{dialect.TYPED}(({expression.text}\n))"
-    printed = Printed(job.limits.output_bytes)
+    watch = Watch(job.limits.output_bytes)
     try:
-        answer = _feed(pool, job, printed, source.text, call)
+        # Monty numbers what it is fed, but for empty texts; labels go by these numbers.
+        answer = _feed(pool, job, watch, f"{source.text}\npass", call)
     except monty.MontyError as error:
-        return _ended(error, printed, source, expression)
-    return _judge(answer, check, expected, source.sets)
+        return _unless_refused(_ended(error, watch, source, expression), watch)
+    return _unless_refused(_judge(answer, check, expected, source.sets), watch)
 
 
 def _script(pool: monty.Monty, job: Job, source: dialect.Code) -> Outcome:
-    printed = Printed(job.limits.output_bytes)
+    watch = Watch(job.limits.output_bytes)
     try:
-        _feed(pool, job, printed, source.text)
+        _feed(pool, job, watch, source.text)
     except monty.MontyError as error:
-        outcome = _ended(error, printed, source, None)
+        outcome = _unless_refused(_ended(error, watch, source, None), watch)
         detail = "; ".join(part for part in (outcome.seen, outcome.detail) if part)
-        return replace(outcome, seen=printed.text, detail=detail)
-    return Outcome("passed", printed.text)
+        return replace(outcome, seen=watch.text, detail=detail)
+    return _unless_refused(Outcome("passed", watch.text), watch)
 
 
-def _feed(pool: monty.Monty, job: Job, printed: Printed, *texts: str) -> Any:
+def _feed(pool: monty.Monty, job: Job, watch: Watch, *texts: str) -> Any:
     """Feed a fresh session and return the value of the last text."""
     value = None
     with _session(pool, job.limits, job.seed) as session:
         for text in (dialect.PRELUDE, *texts):
-            value = session.feed_run(text, print_callback=printed)
+            value = session.feed_run(text, print_callback=watch.printed, os=watch.called)
     return value
 
 
@@ -143,8 +154,15 @@ def _type_name(kind: object) -> str:
     return ""
 
 
+def _unless_refused(outcome: Outcome, watch: Watch) -> Outcome:
+    """Take no verdict from a program that was refused something, even if it went on."""
+    if not (watch.refused and outcome.conclusive):
+        return outcome
+    return replace(outcome, kind="blocked_access", detail=f"{watch.refused} was refused")
+
+
 def _ended(
-    error: monty.MontyError, printed: Printed, source: dialect.Code, check: dialect.Code | None
+    error: monty.MontyError, watch: Watch, source: dialect.Code, check: dialect.Code | None
 ) -> Outcome:
     """Label a run that did not come to its end."""
     match error:
@@ -152,8 +170,8 @@ def _ended(
             return Outcome("timeout", detail="killed: it did not stop at its time limit")
         case monty.MontyCrashedError():
             return Outcome("sandbox_lost", detail=values.cap(str(error)))
-        case _ if printed.flooded:
-            return Outcome("output_flood", detail=f"more than {printed.limit} characters printed")
+        case _ if watch.flooded:
+            return Outcome("output_flood", detail=f"more than {watch.limit} characters printed")
         case monty.MontySyntaxError():
             return Outcome("inconclusive", detail=values.cap(f"monty cannot parse it: {error}"))
         case monty.MontyRuntimeError():
@@ -164,7 +182,13 @@ def _ended(
 def _raised(error: monty.MontyRuntimeError) -> labels.Raised:
     exception = error.exception()
     places = [
-        labels.Place(frame.filename, frame.line, frame.function_name or "", frame.source_line or "")
+        labels.Place(
+            frame.filename,
+            frame.line,
+            frame.column,
+            frame.function_name or "",
+            frame.source_line or "",
+        )
         for frame in error.traceback()
     ]
     return labels.Raised(type(exception).__name__, str(exception), places)
