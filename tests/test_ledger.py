@@ -181,7 +181,8 @@ def with_source() -> Record:
     """Return a decision that has the marker wherever source text may be."""
     example = TestRun(f"median({MARKER}) == 2", "docstring", True, True, "passed", MARKER, MARKER)
     written = TestRun("assert median([1]) == 1", "small", False, True, "error", "no", MARKER)
-    attempt = replace(an_attempt("small", 2), text=MARKER, tests=(example, written))
+    silent = TestRun("assert median([2]) == 2", "small", False, True, "timeout", "", "killed")
+    attempt = replace(an_attempt("small", 2), text=MARKER, tests=(example, written, silent))
     return replace(a_record("one"), attempts=(attempt,), chosen=0)
 
 
@@ -202,6 +203,7 @@ def test_no_source_text_reaches_the_disk_unless_it_is_turned_on(path: Path) -> N
     kept = private.get("one")
     assert kept is not None
     assert (kept.answer.text, kept.answer.tests[0].text) == ("", "docstring example")
+    assert kept.answer.tests[2] == with_source().answer.tests[2]
 
 
 def test_source_text_is_kept_when_it_is_turned_on(ledger: Ledger) -> None:

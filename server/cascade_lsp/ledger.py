@@ -33,6 +33,7 @@ import cattrs
 from cascade_lsp.engine import Usage
 from cascade_lsp.errors import LedgerError
 from cascade_lsp.policy import Decision, Evidence, Policy
+from cascade_lsp.sandbox import Outcome
 
 _LOG = logging.getLogger(__name__)
 _BUSY_S = 10.0
@@ -90,8 +91,8 @@ class Record:
     """One decision from request to answer; `attempts[chosen]` is what was answered.
 
     `created` is in seconds since the epoch, `ms` the wall time of the whole; `line` and `column`
-    count from 0 as in LSP; `function` is the name of the function under completion, or "" with
-    the cause in `untestable`.
+    count from 1; `function` is the name of the function under completion, or "" with the cause
+    in `untestable`.
     """
 
     id: str
@@ -338,9 +339,10 @@ def _without_source(record: Record) -> Record:
 
 
 def _test_without_source(test: TestRun) -> TestRun:
-    # A detail may quote the answer's lines; what an example that passed showed is its own text.
+    # A detail is needed where there is no verdict; elsewhere it could quote the answer's lines.
     if test.origin != "docstring" and not test.trusted:
-        return replace(test, detail="")
+        return replace(test, detail="" if Outcome(test.outcome).conclusive else test.detail)
+    # What an example that passed has shown is the example's own text.
     seen = "" if test.outcome == "passed" else test.seen
     return replace(test, text="docstring example", seen=seen, detail="")
 
