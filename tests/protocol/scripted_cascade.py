@@ -1,0 +1,95 @@
+"""A cascade that answers from a script: what the server does is tested without a model."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+
+from cascade_lsp.cascade import Draft
+from cascade_lsp.engine import Usage
+from cascade_lsp.errors import EngineError
+from cascade_lsp.ledger import Attempt, Record
+from cascade_lsp.policy import Decision, Evidence, Policy, Reason
+
+
+@dataclass
+class Script:
+    """What the cascade says, how long it takes, and how it fails ("lost", "bug" or "prints")."""
+
+    text: str = "return 1"
+    better: str = "return 2"
+    testable: bool = False
+    load_s: float = 0.0
+    draft_s: float = 0.0
+    think_s: float = 0.0
+    fails: str = ""
+    fails_to_load: bool = False
+
+
+@dataclass
+class ScriptedCascade:
+    script: Script = field(default_factory=Script)
+    calls: list = field(default_factory=list)
+    ended: list = field(default_factory=list)
+
+    async def load(self):
+        await self._call("load", self.script.load_s)
+        if self.script.fails_to_load:
+            raise EngineError("The model could not be started. Run `cascade doctor`.")
+
+    async def draft(self, context):
+        await self._call("draft", self.script.draft_s)
+        if self.script.fails == "lost":
+            raise EngineError("The model was lost. Run `cascade doctor`.")
+        if self.script.fails == "bug":
+            raise ZeroDivisionError(context.document)
+        if self.script.fails == "prints":
+            print("from Python")  # noqa: T201 - what a careless library does
+            os.write(1, b"from C\n")
+        number = self.calls.count("draft")
+        return Draft(f"d{number}", self.script.text, "small", (-0.1,), Usage(), time.time())
+
+    async def complete(self, context, *, patience_s):
+        await self._call("complete", min(patience_s, self.script.think_s))
+        number = f"c{self.calls.count('complete')}"
+        if self.script.think_s > patience_s:
+            return self._record(context, number, self.script.text, "not_asked")
+        return self._record(context, number, self.script.better)
+
+    async def verify(self, context, draft):
+        await self._call("verify", self.script.think_s)
+        return self._record(context, draft.id, self.script.better)
+
+    def unverified(self, context, draft):
+        return self._record(context, draft.id, draft.text, "not_asked")
+
+    def worth_verifying(self, context, draft):
+        return self.script.testable
+
+    async def close(self):
+        self.calls.append("close")
+
+    async def _call(self, name, seconds):
+        self.calls.append(name)
+        await asyncio.sleep(seconds)
+        self.ended.append(name)
+
+    def _record(self, context, record_id, text, execution="ran"):
+        decision = Decision("accept", Reason.TESTS_PASSED, 1.0, 0.5)
+        evidence, policy = Evidence(execution), Policy()
+        attempt = Attempt("small", "m", text, (), {}, {}, evidence, policy, decision, Usage())
+        return Record(
+            id=record_id,
+            created=time.time(),
+            uri=context.uri,
+            language=context.language,
+            line=0,
+            column=0,
+            trigger="automatic",
+            plan="default",
+            function="f",
+            untestable="",
+            attempts=(attempt,),
+            chosen=0,
+            ms=1.0,
+        )

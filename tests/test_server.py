@@ -1,0 +1,493 @@
+import asyncio
+import threading
+
+import pytest
+
+from cascade_lsp.errors import LedgerError
+from cascade_lsp.ledger import Ledger, LedgerOptions
+from cascade_lsp.server import CascadeServer
+from tests.protocol.editors import AUTOMATIC, INVOKED, URI, NearEditor, Refusal
+from tests.protocol.scripted_cascade import Script, ScriptedCascade
+
+TEXT = "def f():\n    \n"
+CURSOR = (1, 4)
+SELECTED = {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 3}}
+
+
+class Session:
+    """A server in this process, what it was made of, and an editor with one open document."""
+
+    def __init__(self, ledger, configuration=None, **script):
+        self.cascade = ScriptedCascade(Script(**script))
+        self.made_with = []
+        self.server = CascadeServer(self._make, lambda _: ledger())
+        self.editor = NearEditor(self.server, configuration)
+
+    def _make(self, settings):
+        self.made_with.append(settings)
+        return self.cascade
+
+    @property
+    def drafts(self):
+        return self.cascade.calls.count("draft")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger.open(tmp_path / "ledger.sqlite3", LedgerOptions(source_text=True))
+
+
+@pytest.fixture
+async def begin(ledger):
+    """Begin a session: `await begin(text="pass", options={...})`."""
+    sessions = []
+
+    async def start(document=TEXT, options=None, opened=None, configuration=None, **script):
+        session = Session(opened or (lambda: ledger), configuration, **script)
+        sessions.append(session)
+        workspace = {"configuration": configuration is not None}
+        window = {"workDoneProgress": True}
+        await session.editor.begin(options, workspace=workspace, window=window)
+        session.editor.open(document)
+        return session
+
+    yield start
+    for session in sessions:
+        await session.server.close()
+
+
+async def settled(check):
+    async with asyncio.timeout(10):
+        while not check():  # noqa: ASYNC110 - what is waited for has no event to wait on
+            await asyncio.sleep(0.01)
+
+
+# -- one keystroke ---------------------------------------------------------------------------------
+
+
+async def test_a_keystroke_is_answered_with_one_item_at_the_cursor(begin):
+    session = await begin()
+    (item,) = await session.editor.complete(*CURSOR)
+    here = {"line": 1, "character": 4}
+    assert item["insertText"] == "return 1"
+    assert item["range"] == {"start": here, "end": here}
+    assert item["command"]["command"] == "cascade.acceptCompletion"
+    assert item["command"]["arguments"] == ["d1"]
+
+
+async def test_a_selected_suggestion_is_continued_in_its_own_range(begin):
+    session = await begin("pri", text="(x)")
+    selected = {"selectedCompletionInfo": {"range": SELECTED, "text": "print"}}
+    (item,) = await session.editor.complete(0, 3, context=selected)
+    assert (item["insertText"], item["range"]) == ("print(x)", SELECTED)
+
+
+async def test_a_selection_over_two_lines_is_answered_empty(begin):
+    session = await begin()
+    span = {"start": {"line": 0, "character": 0}, "end": {"line": 1, "character": 0}}
+    selected = {"selectedCompletionInfo": {"range": span, "text": "print"}}
+    assert await session.editor.complete(0, 3, context=selected) == []
+
+
+async def test_nothing_to_suggest_is_an_empty_list(begin):
+    session = await begin(text="")
+    assert await session.editor.request(
+        "textDocument/inlineCompletion",
+        {
+            "textDocument": {"uri": URI},
+            "position": {"line": 0, "character": 0},
+            "context": {"triggerKind": AUTOMATIC},
+        },
+    ) == {"items": []}
+
+
+async def test_typing_through_a_suggestion_asks_no_model(begin):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    for version, char in enumerate("return", start=2):
+        session.editor.type(1, 2 + version, char, version)
+        (item,) = await session.editor.complete(1, 3 + version)
+        assert item["insertText"] == "return 1"[version - 1 :]
+    assert session.drafts == 1
+
+
+async def test_the_latest_request_of_a_document_wins_and_the_one_before_is_answered(begin):
+    session = await begin(draft_s=0.2)
+    first = session.editor.ask_completion(*CURSOR)
+    await asyncio.sleep(0.05)
+    assert len(await session.editor.complete(0, 8)) == 1
+    assert (await first)["items"] == []
+    assert session.cascade.ended.count("draft") == 1
+
+
+async def test_requests_of_two_documents_do_not_disturb_each_other(begin):
+    session = await begin(draft_s=0.1)
+    session.editor.open(TEXT, uri="file:///work/b.py")
+    other = session.editor.ask_completion(*CURSOR, uri="file:///work/b.py")
+    assert len(await session.editor.complete(*CURSOR)) == 1
+    assert len((await other)["items"]) == 1
+
+
+async def test_an_answer_of_another_version_is_not_given(begin):
+    session = await begin()
+    assert await session.editor.complete(*CURSOR, textDocument={"version": 7}) == []
+    assert len(await session.editor.complete(*CURSOR, textDocument={"version": 1})) == 1
+
+
+async def test_a_document_that_is_not_open_is_answered_empty(begin):
+    session = await begin()
+    assert await session.editor.complete(0, 0, textDocument={"uri": "file:///nowhere.py"}) == []
+
+
+async def test_a_huge_document_is_answered_empty(begin):
+    session = await begin(options={"max_file_kb": 1}, document="x" * 2000)
+    assert await session.editor.complete(0, 5) == []
+    assert session.drafts == 0
+
+
+async def test_a_position_outside_the_text_means_the_nearest_inside(begin):
+    session = await begin("abc")
+    (item,) = await session.editor.complete(7, 99)
+    assert item["range"]["start"] == {"line": 0, "character": 3}
+
+
+# -- an explicit request ---------------------------------------------------------------------------
+
+
+async def test_who_asks_gets_the_whole_cascade(begin, ledger):
+    session = await begin()
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert item["insertText"] == "return 2"
+    assert session.drafts == 0
+    await settled(lambda: ledger.get("c1"))
+
+
+async def test_who_asks_after_typing_is_not_put_off_with_the_untested_draft(begin):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert item["insertText"] == "return 2"
+
+
+async def test_what_was_tested_is_not_tested_again(begin):
+    session = await begin()
+    await session.editor.complete(*CURSOR, INVOKED)
+    await session.editor.complete(*CURSOR, INVOKED)
+    assert session.cascade.calls.count("complete") == 1
+
+
+async def test_patience_has_an_end_and_the_draft_is_given_then(begin):
+    session = await begin(options={"completion": {"patience_s": 0.1}}, think_s=60)
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert item["insertText"] == "return 1"
+
+
+async def test_a_cascade_with_nothing_to_say_falls_back_to_the_draft(begin):
+    session = await begin(better="")
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert item["insertText"] == "return 1"
+
+
+# -- behind the reply ------------------------------------------------------------------------------
+
+
+async def test_what_was_shown_has_one_row_in_the_ledger(begin, ledger):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: ledger.get("d1"))
+    await session.editor.complete(*CURSOR)
+    assert [record.answer.text for record in ledger.since(60)] == ["return 1"]
+
+
+async def test_the_reply_does_not_wait_for_the_ledger(begin, ledger):
+    replied = threading.Event()
+    session = await begin(opened=lambda: replied.wait(30) and ledger)
+    assert len(await session.editor.complete(*CURSOR)) == 1
+    replied.set()
+    await settled(lambda: ledger.get("d1"))
+
+
+async def test_a_better_answer_is_announced_cached_and_recorded(begin, ledger):
+    session = await begin(testable=True)
+    await session.editor.complete(*CURSOR)
+    told = await session.editor.told("cascade/improved")
+    here = {"line": 1, "character": 4}
+    span = {"start": here, "end": here}
+    assert told == {"uri": URI, "version": 1, "range": span, "decisionId": "d1"}
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert (item["insertText"], item["command"]["arguments"]) == ("return 2", ["d1"])
+    assert session.cascade.calls == ["load", "draft", "verify"]
+    assert [record.answer.text for record in ledger.since(60)] == ["return 2"]
+
+
+async def test_an_answer_that_holds_is_not_announced(begin):
+    session = await begin(testable=True, better="return 1")
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "verify" in session.cascade.ended and not session.server.light.busy)
+    assert session.editor.heard("cascade/improved") == []
+
+
+async def test_nothing_is_announced_for_a_document_edited_meanwhile(begin):
+    session = await begin(testable=True, think_s=0.1)
+    await session.editor.complete(*CURSOR)
+    session.editor.type(0, 0, "# ", 2)
+    await settled(lambda: "verify" in session.cascade.ended and not session.server.light.busy)
+    assert session.editor.heard("cascade/improved") == []
+
+
+async def test_a_keystroke_ends_the_verification_before_it(begin):
+    session = await begin(testable=True, think_s=5)
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "verify" in session.cascade.calls)
+    await session.editor.complete(0, 8)
+    await asyncio.sleep(0)
+    assert "verify" not in session.cascade.ended
+    assert not session.server.light.busy
+
+
+async def test_typing_through_lets_the_verification_go_on(begin):
+    session = await begin(testable=True, think_s=0.2)
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "verify" in session.cascade.calls)
+    session.editor.type(1, 4, "r", 2)
+    await session.editor.complete(1, 5)
+    await settled(lambda: "verify" in session.cascade.ended)
+
+
+async def test_a_shown_draft_is_recorded_even_if_its_verification_is_cut_short(begin, ledger):
+    session = await begin(testable=True, think_s=5)
+    await session.editor.complete(*CURSOR)
+    await session.editor.complete(0, 8)
+    await settled(lambda: ledger.get("d1") and ledger.get("d2"))
+
+
+# -- what became of it -----------------------------------------------------------------------------
+
+
+def kinds(ledger, decision):
+    return [event.kind for event in ledger.events(decision)]
+
+
+async def test_an_accepted_suggestion_is_noted(begin, ledger):
+    session = await begin()
+    await session.editor.run("cascade.acceptCompletion", "d1")
+    assert kinds(ledger, "d1") == ["accepted"]
+
+
+async def test_a_suggestion_that_was_typed_in_full_counts_as_accepted(begin, ledger):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    session.editor.type(1, 4, "return", 2)
+    await session.editor.complete(1, 10)
+    assert kinds(ledger, "d1") == []
+    session.editor.type(1, 10, " 1", 3)
+    await settled(lambda: kinds(ledger, "d1") == ["accepted"])
+
+
+async def test_shown_and_partly_accepted_are_noted(begin, ledger):
+    session = await begin()
+    (item,) = await session.editor.complete(*CURSOR)
+    session.editor.notify("textDocument/didShowCompletion", {"item": item})
+    await settled(lambda: kinds(ledger, "d1") == ["shown"])
+    partly = {"item": item, "acceptedLength": 3}
+    session.editor.notify("textDocument/didPartiallyAcceptCompletion", partly)
+    await settled(lambda: kinds(ledger, "d1") == ["shown", "partially_accepted"])
+
+
+@pytest.mark.parametrize("params", [None, {}, [], {"item": {"command": {"arguments": [3]}}}])
+async def test_a_malformed_note_changes_nothing(begin, params):
+    session = await begin()
+    session.editor.notify("textDocument/didShowCompletion", params)
+    assert len(await session.editor.complete(*CURSOR)) == 1
+
+
+async def test_a_decision_is_explained(begin, ledger):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: ledger.get("d1"))
+    named = await session.editor.run("cascade.explainEscalation", "d1")
+    last = await session.editor.run("cascade.explainEscalation")
+    assert named == last
+    assert named["id"] == "d1"
+    assert "function `f`" in named["markdown"]
+
+
+async def test_an_unknown_decision_is_said_to_be_unknown(begin):
+    session = await begin()
+    told = await session.editor.run("cascade.explainEscalation", "nothing")
+    assert told == {"id": None, "markdown": "No such decision is on record."}
+
+
+@pytest.mark.parametrize("arguments", [[], [1], ["a", "b"], [{"id": "a"}]])
+async def test_a_command_with_wrong_arguments_is_refused(begin, arguments):
+    session = await begin()
+    with pytest.raises(Refusal) as refusal:
+        await session.editor.run("cascade.acceptCompletion", *arguments)
+    assert refusal.value.code == -32602
+
+
+# -- what the editor shows -------------------------------------------------------------------------
+
+
+async def test_the_status_light_goes_on_and_out_again(begin):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    said = [(one["busy"], one["message"]) for one in session.editor.heard("didChangeStatus")]
+    assert (True, "Loading the model") in said
+    assert (True, "Writing") in said
+    assert said[-1] == (False, "")
+    light = await session.editor.run("cascade.status")
+    assert light == {"busy": False, "message": "", "kind": "Normal"}
+
+
+async def test_the_status_light_goes_out_when_a_request_is_cancelled(begin):
+    session = await begin(draft_s=60)
+    asked = session.editor.ask_completion(*CURSOR)
+    await settled(lambda: session.server.light.message == "Writing")
+    session.editor.cancel(asked)
+    with pytest.raises(Refusal):
+        await asked
+    assert not session.server.light.busy
+
+
+async def test_a_lost_engine_is_told_once_and_shown_until_it_works_again(begin):
+    session = await begin(fails="lost")
+    for _ in range(3):
+        assert await session.editor.complete(*CURSOR) == []
+    (told,) = session.editor.heard("window/showMessage")
+    assert told["message"] == "The model was lost. Run `cascade doctor`."
+    assert session.server.light.kind == "Warning"
+    session.cascade.script.fails = ""
+    assert len(await session.editor.complete(*CURSOR)) == 1
+    assert session.server.light.kind == "Normal"
+
+
+async def test_a_model_that_cannot_be_loaded_is_told_once_and_tried_again(begin):
+    session = await begin(fails_to_load=True)
+    for _ in range(3):
+        assert await session.editor.complete(*CURSOR) == []
+    assert len(session.editor.heard("window/showMessage")) == 1
+    session.cascade.script.fails_to_load = False
+    assert len(await session.editor.complete(*CURSOR)) == 1
+    assert len(session.made_with) == 1
+
+
+async def test_a_ledger_that_cannot_be_opened_is_told_once_and_completion_goes_on(begin):
+    def broken():
+        raise LedgerError("The decision record cannot be opened. Check its folder.")
+
+    session = await begin(opened=broken)
+    for character in (4, 3, 2):
+        assert len(await session.editor.complete(1, character)) == 1
+    await session.editor.told("window/showMessage")
+    assert (await session.editor.run("cascade.explainEscalation"))["id"] is None
+    assert len(session.editor.heard("window/showMessage")) == 1
+
+
+async def test_a_ledger_set_aside_is_told(begin, tmp_path):
+    path = tmp_path / "broken.sqlite3"
+    path.write_text("this is no database, and long enough to be looked at " * 20)
+    session = await begin(opened=lambda: Ledger.open(path, LedgerOptions()))
+    await session.editor.complete(*CURSOR)
+    assert "damaged" in (await session.editor.told("window/showMessage"))["message"]
+
+
+async def test_loading_survives_the_keystrokes_that_wait_for_it(begin):
+    session = await begin(load_s=0.2)
+    for _ in range(5):
+        session.editor.ask_completion(*CURSOR)
+        await asyncio.sleep(0.02)
+    assert len(await session.editor.complete(*CURSOR)) == 1
+    assert session.cascade.calls.count("load") == 1
+
+
+async def test_loading_shows_a_progress_bar_that_ends(begin):
+    session = await begin(load_s=0.05)
+    await session.editor.complete(*CURSOR)
+    bars = session.editor.heard("$/progress")
+    assert [bar["value"]["kind"] for bar in bars] == ["begin", "end"]
+    (created,) = session.editor.heard("window/workDoneProgress/create")
+    assert {bar["token"] for bar in bars} == {created["token"]}
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+async def test_wrong_settings_are_told_once_and_the_right_ones_hold(begin):
+    wrong = {"engine": {"threads": "many", "gpu_layers": 0}}
+    session = await begin(options=wrong)
+    session.editor.notify("workspace/didChangeConfiguration", {"settings": {"cascade": wrong}})
+    await session.editor.complete(*CURSOR)
+    (told,) = session.editor.heard("window/showMessage")
+    assert "cascade.engine.threads" in told["message"]
+    assert session.made_with[0].engine.gpu_layers == 0
+
+
+async def test_suggestions_can_be_turned_off_and_on(begin):
+    session = await begin(options={"enabled": False})
+    assert await session.editor.complete(*CURSOR) == []
+    assert session.cascade.calls == []
+    assert session.server.light.kind == "Inactive"
+    session.editor.notify("workspace/didChangeConfiguration", {"settings": {"enabled": True}})
+    assert len(await session.editor.complete(*CURSOR)) == 1
+
+
+async def test_new_settings_close_what_was_made_with_the_old_ones(begin):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    changed = {"settings": {"engine": {"threads": 3}}}
+    session.editor.notify("workspace/didChangeConfiguration", changed)
+    session.editor.notify("workspace/didChangeConfiguration", changed)
+    await session.editor.complete(*CURSOR)
+    assert [made.engine.threads for made in session.made_with] == [0, 3]
+    assert session.cascade.calls == ["load", "draft", "close", "load", "draft"]
+
+
+async def test_settings_are_asked_for_where_the_editor_can_be_asked(begin):
+    session = await begin(configuration={"engine": {"threads": 2}})
+    await settled(lambda: session.editor.heard("workspace/configuration"))
+    session.editor.configuration = {"engine": {"threads": 4}}
+    session.editor.notify("workspace/didChangeConfiguration", {"settings": None})
+    await settled(lambda: len(session.editor.heard("workspace/configuration")) == 2)
+    await session.editor.complete(*CURSOR)
+    assert session.made_with[-1].engine.threads == 4
+
+
+async def test_an_editor_without_settings_of_ours_leaves_the_first_ones(begin):
+    session = await begin(options={"engine": {"threads": 2}}, configuration={})
+    await settled(lambda: session.editor.heard("workspace/configuration"))
+    await session.editor.complete(*CURSOR)
+    assert session.made_with[-1].engine.threads == 2
+
+
+async def test_the_server_asks_to_be_told_of_changed_settings_where_it_has_to(ledger):
+    session = Session(lambda: ledger)
+    dynamic = {"didChangeConfiguration": {"dynamicRegistration": True}}
+    await session.editor.begin(workspace=dynamic)
+    (wish,) = (await session.editor.told("client/registerCapability"))["registrations"]
+    assert wish["method"] == "workspace/didChangeConfiguration"
+    assert wish["registerOptions"] == {"section": "cascade"}
+    await session.server.close()
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+
+async def test_a_closed_document_leaves_nothing_running(begin):
+    session = await begin(draft_s=60)
+    asked = session.editor.ask_completion(*CURSOR)
+    await settled(lambda: "draft" in session.cascade.calls)
+    session.editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    with pytest.raises(Refusal):
+        await asked
+    assert not session.server.light.busy
+
+
+async def test_closing_the_server_ends_what_is_under_way_and_the_cascade(begin):
+    session = await begin(testable=True, think_s=60)
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "verify" in session.cascade.calls)
+    await session.server.close()
+    await session.server.close()
+    assert session.cascade.calls.count("close") == 1
+    assert not session.server.light.busy
