@@ -7,9 +7,13 @@ small JSON file; a lost or damaged one costs one more probe.
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 from pathlib import Path
+
+
+_log = logging.getLogger(__name__)
 
 
 def build_key() -> str:
@@ -48,8 +52,8 @@ def remember_safe(path: Path, key: str, cause: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(entries, indent=1), encoding="utf-8")
         part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
+    except OSError as error:
+        _log.info("cannot remember safe settings in %s: %s", path, error)
 
 
 def _read(path: Path) -> dict[str, object]:
