@@ -68,12 +68,12 @@ def as_json(record: Record) -> dict[str, Any]:
     told: dict[str, Any] = cattrs.unstructure(record)
     for attempt, tried in zip(told["attempts"], record.attempts, strict=True):
         attempt["score"] = tried.evidence.score
-    return {**told, "verdict": _verdict(record), "otherwise": _otherwise(_decisive(record))}
+    return {**told, "verdict": verdict(record), "otherwise": _otherwise(_decisive(record))}
 
 
 def decision(record: Record) -> str:
     """Explain one decision as Markdown."""
-    blocks = [f"**{_plain(_verdict(record))}**", _asked(record)]
+    blocks = [f"**{_plain(verdict(record))}**", _asked(record)]
     for attempt in record.attempts:
         blocks += _turn(attempt, record.language)
     blocks += ["## What would have changed it", _plain(_otherwise(_decisive(record)))]
@@ -107,21 +107,23 @@ def _decisive(record: Record) -> Attempt:
     return record.attempts[max(0, len(record.attempts) - 2)]
 
 
-def _verdict(record: Record) -> str:
+def verdict(record: Record) -> str:
+    """Return the verdict of a decision as one sentence or two."""
     first, answer = _decisive(record), record.answer
     if len(record.attempts) == 1:
         if first.decision.action == "accept":
-            return f"Accepted the {first.tier} model's answer: {_why(first)}."
-        return f"Best effort of the {first.tier} model: {_why(first)}, and no larger one answered."
+            return f"Accepted the {first.tier} model's answer: {why(first)}."
+        return f"Best effort of the {first.tier} model: {why(first)}, and no larger one answered."
     last = record.attempts[-1]
-    refused = f"Escalated: the {first.tier} model's answer was not accepted ({_why(first)})"
+    refused = f"Escalated: the {first.tier} model's answer was not accepted ({why(first)})"
     if answer is last:
-        return f"{refused}; the {last.tier} model's was taken ({_why(last)})."
-    no_better = f"the {last.tier} model's is no better ({_why(last)})"
+        return f"{refused}; the {last.tier} model's was taken ({why(last)})."
+    no_better = f"the {last.tier} model's is no better ({why(last)})"
     return f"{refused}; {no_better}, so the {answer.tier} model's was kept."
 
 
-def _why(attempt: Attempt) -> str:
+def why(attempt: Attempt) -> str:
+    """Return why an attempt was judged as it was, as a clause."""
     e, d = attempt.evidence, attempt.decision
     return WHY[d.reason].format(
         e=e,
@@ -210,7 +212,7 @@ def _asked(record: Record) -> str:
 def _turn(attempt: Attempt, language: str) -> Iterator[str]:
     action = attempt.decision.action
     yield f"## {_plain(attempt.tier)}: {_DONE[action]}"
-    yield f"{_code(attempt.model)}: {_plain(_why(attempt))}.{_score(attempt)}"
+    yield f"{_code(attempt.model)}: {_plain(why(attempt))}.{_score(attempt)}"
     if attempt.text:
         yield _fenced(attempt.text, language)
     elif not attempt.evidence.empty:
@@ -220,8 +222,9 @@ def _turn(attempt: Attempt, language: str) -> Iterator[str]:
         yield _tests_heading(origin, tests)
         yield "\n".join(map(_test, sorted(tests, key=_rank)))
     if attempt.dropped:
-        why = ", ".join(f"{_plain(_words(label))} ({n})" for label, n in attempt.dropped.items())
-        yield f"{_count(sum(attempt.dropped.values()), 'generated line')} not used: {why}."
+        reasons = (f"{_plain(_words(label))} ({n})" for label, n in attempt.dropped.items())
+        lines = _count(sum(attempt.dropped.values()), "generated line")
+        yield f"{lines} not used: {', '.join(reasons)}."
 
 
 def _score(attempt: Attempt) -> str:
@@ -319,9 +322,7 @@ def _tests_in_all(records: Sequence[Record]) -> str:
 
 
 def _brief(record: Record) -> str:
-    return (
-        f"- {_code(record.id)} {_code(record.function or '-')}: {_plain(_why(_decisive(record)))}"
-    )
+    return f"- {_code(record.id)} {_code(record.function or '-')}: {_plain(why(_decisive(record)))}"
 
 
 # -- Markdown that nothing breaks out of --------------------------------------------------------

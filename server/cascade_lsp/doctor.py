@@ -1,0 +1,198 @@
+"""Checks of everything the product needs, each with what was found and a remedy.
+
+It measures on the real thing: models are loaded, a known place is completed, the sandbox is
+tried. It changes nothing but what loading a model teaches about this machine.
+"""
+
+import asyncio
+import importlib.metadata
+import platform
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import psutil
+
+from cascade_lsp import __version__, catalogue, paths
+from cascade_lsp.assembly import open_ledger
+from cascade_lsp.engine import ModelFacts, Piece, Prompt, collect, machine
+from cascade_lsp.engine.local import LocalEngine
+from cascade_lsp.errors import CascadeError, LedgerError
+from cascade_lsp.sandbox import make_sandbox
+from cascade_lsp.settings import Settings
+
+MEGABYTE = 1024 * 1024
+ALLOWANCE_MB = 500  # a worker's memory beyond its weights, at 4,096 tokens of context
+MONTH_S = 30 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: its name, how it went, what was found, and what to do about it."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    found: str
+    remedy: str = ""
+
+    @property
+    def mark(self) -> str:
+        """Return the state as one coloured sign of rich's markup."""
+        return {"ok": "[green]✓", "warning": "[yellow]![/]", "failed": "[red]✗"}[self.state]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the finding as plain JSON values."""
+        return asdict(self)
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """Yield the findings in order; the slow ones load a model each."""
+    yield Finding("cascade", "ok", f"{__version__} on Python {platform.python_version()}")
+    yield _build()
+    for role in ("small", "large"):
+        async for finding in _model(role, getattr(settings.models, role), settings):
+            yield finding
+    yield await _sandbox(settings)
+    for finding in _records(settings):
+        yield finding
+    yield _disk()
+    yield _memory()
+
+
+def _build() -> Finding:
+    name = "llama.cpp"
+    try:
+        version = importlib.metadata.version("llama-cpp-python")
+    except importlib.metadata.PackageNotFoundError:
+        remedy = f"{sys.executable} -m pip install llama-cpp-python"
+        return Finding(name, "failed", "llama-cpp-python is not installed", remedy)
+    return Finding(name, "ok", f"llama-cpp-python {version} on {machine.cpu_name()}")
+
+
+async def _model(role: str, name: str, settings: Settings) -> AsyncIterator[Finding]:
+    title = f"{role} model"
+    try:
+        path = catalogue.installed(catalogue.load().find(name))
+    except CascadeError as error:
+        yield Finding(title, "failed", str(error))
+        return
+    if path is None:
+        remedy = f"cascade models fetch {name}"
+        yield Finding(title, "failed", f"{name} is not on this machine", remedy)
+        return
+    engine = LocalEngine(path, settings.engine, asyncio.Lock())
+    try:
+        facts = await engine.start()
+        yield Finding(title, "ok", f"{name}: {_described(facts)}")
+        yield _kernels(title, facts)
+        yield await _speed(title, engine)
+        yield _worker_memory(title, engine, facts)
+    except CascadeError as error:
+        yield Finding(title, "failed", str(error), f"cascade models verify {name}")
+    finally:
+        await engine.close()
+
+
+def _described(facts: ModelFacts) -> str:
+    fim = "FIM markers" if facts.fim else "no FIM markers"
+    chat = "chat template" if facts.chat else "no chat template"
+    return (
+        f"loaded in {facts.load_ms / 1000:.1f} s, {facts.context_tokens} tokens of context, "
+        f"{fim}, {chat}, {facts.backend} with {facts.threads} threads"
+    )
+
+
+def _kernels(title: str, facts: ModelFacts) -> Finding:
+    name = f"{title}: kernels"
+    if not facts.safe:
+        return Finding(name, "ok", "all of this build's kernels survive the probe decode")
+    cause = machine.safe_cause(paths.machine_path(), machine.build_key()) or "cause unknown"
+    found = (
+        f"this build of llama.cpp crashes here with repacked weights ({cause}), so they are off; "
+        "prompts and answers are up to 1.4 times slower for models that would be repacked"
+    )
+    remedy = (
+        'CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON '
+        '-DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON" pip install --force-reinstall --no-cache-dir '
+        f"--no-binary llama-cpp-python llama-cpp-python, then delete {paths.machine_path()}"
+    )
+    return Finding(name, "warning", found, remedy)
+
+
+async def _speed(title: str, engine: LocalEngine) -> Finding:
+    """Complete a known place and measure reading and writing, in tokens per second."""
+    text = "# Numbers.\n" * 24 + "def add(first, second):\n    return first +"
+    first: list[float] = []
+    started = time.perf_counter()
+    (answer,), usage = await collect(
+        engine.generate([Prompt((Piece("text", text),), n_predict=32)]),
+        1,
+        lambda token: first.append(time.perf_counter()),
+    )
+    if len(first) < 2:
+        return Finding(f"{title}: speed", "failed", "it wrote nothing", "cascade models verify")
+    reading = usage.prompt_tokens / (first[0] - started)
+    writing = (len(first) - 1) / (first[-1] - first[0])
+    found = f"reads {reading:.0f} and writes {writing:.0f} tokens per second"
+    if "second" not in answer.text.split("\n")[0]:
+        return Finding(f"{title}: speed", "warning", f"{found}, but misses a known answer")
+    return Finding(f"{title}: speed", "ok", found)
+
+
+def _worker_memory(title: str, engine: LocalEngine, facts: ModelFacts) -> Finding:
+    resident = psutil.Process(engine.pid).memory_info().rss / MEGABYTE
+    weights = facts.weights_bytes / MEGABYTE
+    found = f"{resident:.0f} MB resident: weights {weights:.0f} MB and {resident - weights:.0f} MB"
+    if resident - weights <= ALLOWANCE_MB:
+        return Finding(f"{title}: memory", "ok", found)
+    return Finding(f"{title}: memory", "warning", found, "Lower engine.context_tokens.")
+
+
+async def _sandbox(settings: Settings) -> Finding:
+    box = make_sandbox(settings.sandbox)
+    if box is None:
+        return Finding("sandbox", "warning", "execution is off: answers are never tested")
+    try:
+        status = await box.status()
+    finally:
+        await box.close()
+    if status.tier == "none":
+        remedy = f"{sys.executable} -m pip install pydantic-monty"
+        return Finding("sandbox", "failed", status.reason, remedy)
+    return Finding("sandbox", "ok", f"{status.tier}: {status.reason}")
+
+
+def _records(settings: Settings) -> Iterator[Finding]:
+    try:
+        ledger = open_ledger(settings)
+        recent = ledger.since(MONTH_S)
+    except LedgerError as error:
+        yield Finding("ledger", "failed", str(error), f"Look at {paths.state_dir()}.")
+        return
+    state: Literal["ok", "warning"] = "warning" if ledger.notice else "ok"
+    yield Finding("ledger", state, ledger.notice or f"{len(recent)} decisions in 30 days")
+    outcomes = [t.outcome for record in recent for a in record.attempts for t in a.tests]
+    if outcomes:
+        silent = sum(outcome not in ("passed", "assert_failed", "error") for outcome in outcomes)
+        share = f"{silent} of {len(outcomes)} test runs in 30 days were no evidence"
+        yield Finding("tests", "ok", f"{share} ({silent / len(outcomes):.0%})")
+
+
+def _disk() -> Finding:
+    folder = paths.models_dir()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < 2:
+        return Finding("disk", "warning", f"{free:.1f} GB free at {existing}", "Free some space.")
+    return Finding("disk", "ok", f"{free:.0f} GB free at {existing}")
+
+
+def _memory() -> Finding:
+    free = psutil.virtual_memory().available / 1e9
+    if free < 2:
+        remedy = "Close programs, or set models.large to a smaller one."
+        return Finding("memory", "warning", f"{free:.1f} GB available", remedy)
+    return Finding("memory", "ok", f"{free:.0f} GB available")
