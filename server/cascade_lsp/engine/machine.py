@@ -12,7 +12,6 @@ import os
 import platform
 from pathlib import Path
 
-
 _log = logging.getLogger(__name__)
 
 
