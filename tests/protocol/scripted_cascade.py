@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cascade_lsp.cascade import Draft
 from cascade_lsp.engine import Usage
@@ -14,7 +15,8 @@ from cascade_lsp.policy import Decision, Evidence, Policy, Reason
 
 @dataclass
 class Script:
-    """What the cascade says, how long it takes, and how it fails ("lost", "bug" or "prints")."""
+    """What the cascade says, how long it takes, how it fails ("lost", "bug" or "prints"), and a
+    file that it leaves when it is closed."""
 
     text: str = "return 1"
     better: str = "return 2"
@@ -24,6 +26,7 @@ class Script:
     think_s: float = 0.0
     fails: str = ""
     fails_to_load: bool = False
+    farewell: str = ""
 
 
 @dataclass
@@ -68,6 +71,11 @@ class ScriptedCascade:
 
     async def close(self):
         self.calls.append("close")
+        self._say_farewell()
+
+    def _say_farewell(self):
+        if self.script.farewell:
+            Path(self.script.farewell).touch()
 
     async def _call(self, name, seconds):
         self.calls.append(name)

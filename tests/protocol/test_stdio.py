@@ -1,6 +1,7 @@
 """The server as a process: how it starts, what it weighs, what it writes, how it ends."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -76,7 +77,7 @@ async def test_nothing_but_lsp_reaches_stdout_whoever_prints(home):
 
 async def test_the_log_holds_no_source_text(home, tmp_path):
     log = tmp_path / "server.log"
-    script = '{"fails": "bug", "testable": true}'
+    script = json.dumps({"fails": "bug", "better": SECRET})
     command = ["-m", "tests.protocol.scripted_server", script, str(log)]
     async with far_editor(command=command, env=home) as editor:
         await editor.begin({"engine": {"threads": "x"}})
@@ -87,7 +88,8 @@ async def test_the_log_holds_no_source_text(home, tmp_path):
             await editor.request("textDocument/inlineCompletion", {"context": SECRET})
         with pytest.raises(Refusal):
             await editor.request("textDocument/unheardOf", {"text": SECRET})
-        assert len(await editor.complete(0, 11, INVOKED)) == 1
+        (item,) = await editor.complete(0, 11, INVOKED)
+        assert item["insertText"] == SECRET
         assert await editor.end() == 0
     text = log.read_text("utf-8")
     assert "ZeroDivisionError" in text
@@ -117,31 +119,42 @@ async def busy(editor):
     editor.open("x = ", uri="file:///work/b.py")
     await editor.complete(0, 4, uri="file:///work/b.py")
     editor.open("x = ")
-    editor.ask_completion(0, 4, INVOKED)
+    editor.ask_completion(0, 4, INVOKED).add_done_callback(lambda asked: asked.exception())
     await asyncio.sleep(0.5)
 
 
-@pytest.mark.parametrize("script", [{}, {"testable": True, "think_s": 60}])
-async def test_it_ends_with_exit_code_0_when_shut_down(home, script):
+@pytest.fixture
+def farewell(tmp_path):
+    """Return a file that is there once the cascade was closed."""
+    return tmp_path / "closed"
+
+
+@pytest.fixture
+async def editor(home, farewell):
+    """Return an editor whose server drafts, verifies and thinks."""
+    script = {"testable": True, "think_s": 60, "farewell": str(farewell)}
     async with far_editor(script, env=home) as editor:
         await busy(editor)
-        await editor.request("shutdown", None)
-        editor.notify("exit", None)
-        assert await gone(editor.process) == 0
+        yield editor
 
 
-async def test_it_ends_with_exit_code_1_when_told_to_exit_without_shutdown(home):
-    async with far_editor({"testable": True, "think_s": 60}, env=home) as editor:
-        await busy(editor)
-        editor.notify("exit", None)
-        assert await gone(editor.process) == 1
+async def test_it_ends_with_exit_code_0_when_shut_down(editor, farewell):
+    await editor.request("shutdown", None)
+    assert farewell.exists()
+    editor.notify("exit", None)
+    assert await gone(editor.process) == 0
 
 
-async def test_it_ends_when_the_editor_dies(home):
-    async with far_editor({"testable": True, "think_s": 60}, env=home) as editor:
-        await busy(editor)
-        editor.process.stdin.close()
-        assert await gone(editor.process) == 0
+async def test_it_ends_with_exit_code_1_when_told_to_exit_without_shutdown(editor, farewell):
+    editor.notify("exit", None)
+    assert await gone(editor.process) == 1
+    assert farewell.exists()
+
+
+async def test_it_ends_when_the_editor_dies(editor, farewell):
+    editor.process.stdin.close()
+    assert await gone(editor.process) == 0
+    assert farewell.exists()
 
 
 async def test_it_ends_when_the_editor_dies_before_it_said_a_word(home):
