@@ -25,6 +25,7 @@ from cascade_lsp.download import fetch
 from cascade_lsp.errors import ModelError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+FILE_PATH = f"/tiny/tiny-GGUF/resolve/{REVISION}/tiny.gguf"
 PACKAGE = "no-such-weights-part{part}"
 
 
@@ -110,10 +111,12 @@ def write_gguf(
 
 @dataclass
 class Hub:
-    """What a test sees of a local Hugging Face Hub: the offsets asked for, and where it stalls."""
+    """What a test sees of a local Hugging Face Hub: the paths asked for, from which offsets the
+    file was sent, and where sending stalls."""
 
     data: bytes
     endpoint: str = ""
+    paths: set[str] = field(default_factory=set)
     offsets: list[int] = field(default_factory=list)
     stall_at: int | None = None
     resumed: threading.Event = field(default_factory=threading.Event)
@@ -142,7 +145,8 @@ def serving(data: bytes, stall_at: int | None = None) -> Iterator[Hub]:
                 hub.resumed.wait(30)
 
         def _head(self, start: int) -> None:
-            found = self.path == f"/tiny/tiny-GGUF/resolve/{REVISION}/tiny.gguf"
+            hub.paths.add(self.path)
+            found = self.path == FILE_PATH
             self.send_response((206 if start else 200) if found else 404)
             self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
             self.send_header("X-Repo-Commit", REVISION)

@@ -247,7 +247,9 @@ class Job:
         """Begin in an empty folder, which is also where it puts what is temporary."""
         _empty(self.folder)
         temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.folder))
-        environment = os.environ | temporary | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        # By default huggingface_hub would also ask about, and report, what runs it.
+        quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment = os.environ | temporary | quiet
         # -P: a file of the current folder must not stand in for a module of the same name.
         command = [sys.executable, "-P", "-m", *self.command]
         with (self.folder / "log").open("wb") as log:
