@@ -8,6 +8,7 @@ the status light always goes out, and only LSP is written to stdout.
 import asyncio
 import logging
 import os
+import time
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -210,7 +211,7 @@ class EditorServer(LanguageServer):
         """Show that something is under way; however it ends, that is taken back."""
         self._working += 1
         self.show(Status(busy=True, message=message))
-        after = Status()
+        after, started = Status(), time.perf_counter()
         try:
             yield
         except CascadeError as error:
@@ -218,6 +219,7 @@ class EditorServer(LanguageServer):
             raise
         finally:
             self._working -= 1
+            _LOG.info("%s: %.0f ms", message, (time.perf_counter() - started) * 1000)
             self.show(replace(after, busy=self._working > 0))
 
     @asynccontextmanager

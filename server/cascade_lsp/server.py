@@ -8,6 +8,7 @@ is answered; nothing in front of the reply waits for the ledger, the sandbox or 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from cascade_lsp.cascade import Draft
     from cascade_lsp.ledger import Ledger, Record
     from cascade_lsp.settings import Settings
+
+_LOG = logging.getLogger(__name__)
 
 SECTION = "cascade"
 IDLE_S = 0.3  # a verification begun while the user types on would only be cancelled
@@ -128,6 +131,7 @@ class CascadeServer(EditorServer):
             found = thought or found or await self._draft(cascade, place, desk)
         if not found.text:
             return []
+        _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
         desk.shown = place.context.offset, found
         return [_item(place, found)]
 

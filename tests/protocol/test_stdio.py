@@ -93,6 +93,7 @@ async def test_the_log_holds_no_source_text(home, tmp_path):
         assert await editor.end() == 0
     text = log.read_text("utf-8")
     assert "ZeroDivisionError" in text
+    assert f"answered with {len(SECRET)} characters of c1" in text
     assert SECRET not in text
 
 
