@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cattrs
-from gguf import GGUFWriter, LlamaFileType
+from gguf import GGUFValueType, GGUFWriter, LlamaFileType
 from numpy import float32, ones
 
 from cascade_lsp.catalogue import HuggingFace, Model, Style, Wheels
@@ -30,8 +30,8 @@ PACKAGE = "no-such-weights-part{part}"
 
 
 def some_data(size_bytes: int, seed: int = 0) -> bytes:
-    """Return bytes that do not compress."""
-    return random.Random(seed).randbytes(size_bytes)
+    """Return bytes that hardly compress, but do, as weights."""
+    return random.Random(seed).randbytes(size_bytes).replace(b"\xff", b"\0")
 
 
 def a_model(data: bytes, *sources: HuggingFace | Wheels, name: str = "tiny-1.5b-q8_0") -> Model:
@@ -86,11 +86,13 @@ def write_gguf(
     *,
     chat: bool = False,
     fim_id: int | None = None,
-    pieces: int = 1,
+    pieces: object = 1,
+    context: float = 2048,
+    weights: bool = True,
 ) -> Path:
-    """Write a whole, small GGUF file of a language model."""
+    """Write a whole, small GGUF file, by default of a language model."""
     writer = GGUFWriter(path, "llama")
-    writer.add_context_length(2048)
+    writer.add_key_value("llama.context_length", context, _value_type(context))
     writer.add_license("mit")
     writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
     if tokens:
@@ -99,14 +101,20 @@ def write_gguf(
         writer.add_chat_template("{{ messages }}")
     if fim_id is not None:
         writer.add_uint32("tokenizer.ggml.fim_pre_token_id", fim_id)
-    if pieces > 1:
-        writer.add_uint16("split.count", pieces)
-    writer.add_tensor("token_embd.weight", ones((64, 64), dtype=float32))
+    if pieces != 1:
+        writer.add_key_value("split.count", pieces, _value_type(pieces))
+    if weights:
+        writer.add_tensor("token_embd.weight", ones((64, 64), dtype=float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _value_type(value: object) -> GGUFValueType:
+    kinds = {int: GGUFValueType.UINT32, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING}
+    return kinds[type(value)]
 
 
 @dataclass

