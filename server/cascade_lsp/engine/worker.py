@@ -408,6 +408,10 @@ def load(arguments: argparse.Namespace) -> Model:
     model_params = llama.llama_model_default_params()
     model_params.n_gpu_layers = 999 if arguments.gpu_layers < 0 else arguments.gpu_layers
     model_params.use_extra_bufts = not arguments.safe
+    # Repacked weights are copies: mapped, the originals would stay resident beside them
+    # (1.5B Q4_K_M: 1,972 MB mapped, 1,347 MB read).
+    repacks = not arguments.safe
+    model_params.load_mode = llama.LLAMA_LOAD_MODE_NONE if repacks else llama.LLAMA_LOAD_MODE_MMAP
     handle = llama.llama_model_load_from_file(str(arguments.model).encode(), model_params)
     if not handle:
         raise ValueError(f"llama.cpp cannot load {arguments.model.name}: damaged, or not supported")
