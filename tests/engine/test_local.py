@@ -109,8 +109,8 @@ async def test_a_cancel_takes_effect_within_a_slice_or_two(engine: LocalEngine) 
     started = time.perf_counter()
     _, usage = await one(engine, LONG)
     slice_s = (time.perf_counter() - started) * 64 / usage.prompt_tokens
-    for after_s in (0.05, 6 * slice_s):
-        other = Prompt((Piece("text", f"y = {after_s}\n" * 200),), n_predict=64)
+    for name, after_s in (("y", 0.05), ("z", 6 * slice_s)):
+        other = Prompt((Piece("text", f"{name} = [1, 2, 3]\n" * 120),), n_predict=64)
         task = asyncio.create_task(one(engine, other))
         await asyncio.sleep(after_s)
         task.cancel()
