@@ -5,7 +5,7 @@ import pytest
 
 from cascade_lsp.errors import LedgerError
 from cascade_lsp.ledger import Ledger, LedgerOptions
-from cascade_lsp.server import CascadeServer
+from cascade_lsp.server import RETRY_S, CascadeServer
 from tests.protocol.editors import AUTOMATIC, INVOKED, URI, NearEditor, Refusal
 from tests.protocol.scripted_cascade import Script, ScriptedCascade
 
@@ -369,14 +369,16 @@ async def test_a_lost_engine_is_told_once_and_shown_until_it_works_again(begin):
     assert session.server.light.kind == "Normal"
 
 
-async def test_a_model_that_cannot_be_loaded_is_told_once_and_tried_again(begin):
+async def test_a_model_that_cannot_be_loaded_is_told_once_and_tried_again_after_a_pause(begin):
     session = await begin(fails_to_load=True)
     for _ in range(3):
         assert await session.editor.complete(*CURSOR) == []
     assert len(session.editor.heard("window/showMessage")) == 1
+    assert session.cascade.calls == ["load", "close"]
     session.cascade.script.fails_to_load = False
+    await asyncio.sleep(RETRY_S + 0.1)
     assert len(await session.editor.complete(*CURSOR)) == 1
-    assert len(session.made_with) == 1
+    assert len(session.made_with) == 2
 
 
 async def test_a_ledger_that_cannot_be_opened_is_told_once_and_completion_goes_on(begin):

@@ -33,6 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 SECTION = "cascade"
 IDLE_S = 0.3  # a verification begun while the user types on would only be cancelled
+RETRY_S = 2.0
 CLOSING_S = 1.5
 ACCEPT = "cascade.acceptCompletion"
 OFF = Status(kind="Inactive", message="Suggestions are turned off in the settings.")
@@ -236,15 +237,25 @@ class CascadeServer(EditorServer):
         return await asyncio.shield(self._loading)
 
     async def _load(self) -> Completer:
+        cascade = None
         try:
             with self.busy("Loading the model"):
-                self._cascade = self._cascade or self._make_cascade(self.settings)
+                cascade = self._make_cascade(self.settings)
                 async with self.progress_bar("Loading the model"):
-                    await self._cascade.load()
-            return self._cascade
+                    await cascade.load()
         except BaseException:
-            self._loading = None  # the next keystroke tries again
+            self.spawn(self._try_again(self._loading))
+            if cascade:
+                await cascade.close()
             raise
+        self._cascade = cascade
+        return cascade
+
+    async def _try_again(self, failed: asyncio.Task[Completer] | None) -> None:
+        """After a pause let the next keystroke load: a model may have been fetched meanwhile."""
+        await asyncio.sleep(RETRY_S)
+        if self._loading is failed:
+            self._loading = None
 
     def _configure(self, raw: object) -> None:
         """Take new settings; what was made with the old ones is closed."""

@@ -62,6 +62,18 @@ async def test_the_server_stays_small(home):
         assert "llama" not in mapped(editor.process.pid)
 
 
+@pytest.mark.parametrize("settings", [{}, {"models": {"small": "no-such-model"}}])
+async def test_without_a_model_the_user_is_told_once_how_to_get_one(home, settings):
+    async with far_editor(command=["-m", "cascade_lsp", "serve"], env=home) as editor:
+        await editor.begin(settings)
+        editor.open("x = ")
+        for column in range(4):
+            assert await editor.complete(0, column) == []
+        (told,) = editor.heard("window/showMessage")
+        assert "cascade models" in told["message"]
+        assert (await editor.run("cascade.status"))["kind"] == "Warning"
+
+
 async def test_nothing_but_lsp_reaches_stdout_whoever_prints(home):
     pipes = {"env": home, "stderr": asyncio.subprocess.PIPE}
     async with far_editor({"fails": "prints"}, **pipes) as editor:
