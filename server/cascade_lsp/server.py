@@ -126,7 +126,7 @@ class CascadeServer(EditorServer):
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         found = self._cache.get(place.context)
         if found is None or (invoked and found.candidate_id not in self._checked):
-            stop(desk.verification)
+            self._stop_verifications()
             cascade = await self._ready()
             thought = await self._think(cascade, place) if invoked else None
             found = thought or found or await self._draft(cascade, place, desk)
@@ -135,6 +135,11 @@ class CascadeServer(EditorServer):
         _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
         desk.shown = place.context.offset, found
         return [_item(place, found)]
+
+    def _stop_verifications(self) -> None:
+        """Make room: a test of any document gives way to a keystroke in this one."""
+        for desk in self._desks.values():
+            stop(desk.verification)
 
     async def _draft(self, cascade: Completer, place: Place, desk: Desk) -> Cached:
         """Ask the small tier; after the reply the answer is recorded, and tested if it can be."""

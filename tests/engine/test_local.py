@@ -194,6 +194,28 @@ async def test_a_worker_that_never_starts_is_a_sentence_with_a_remedy(tmp_path: 
     assert not (tmp_path / "m.json").exists()
 
 
+async def test_a_cancelled_keystroke_does_not_stop_the_model_from_loading(
+    engine: LocalEngine,
+) -> None:
+    impatient = asyncio.create_task(one(engine, ADD))
+    await asyncio.sleep(0.2)
+    loading = engine.pid
+    impatient.cancel()
+    await asyncio.gather(impatient, return_exceptions=True)
+    await engine.start()
+    assert engine.pid == loading
+
+
+async def test_closing_while_it_loads_leaves_no_process_behind(engine: LocalEngine) -> None:
+    loading = asyncio.create_task(engine.start())
+    await asyncio.sleep(0.2)
+    pid = engine.pid
+    await engine.close()
+    assert pid and not psutil.pid_exists(pid)
+    await asyncio.gather(loading, return_exceptions=True)
+    assert loading.cancelled()
+
+
 async def test_closing_leaves_no_process_behind(engine: LocalEngine) -> None:
     await engine.start()
     pid = engine.pid

@@ -24,7 +24,7 @@ async def started(home):
     """Return the seconds from the start of a process to its answer to initialize: those on the
     clock, and those that the process computed."""
     before = time.perf_counter()
-    async with far_editor(env=home) as editor:
+    async with far_editor(command=["-m", "cascade_lsp", "serve"], env=home) as editor:
         await editor.begin()
         computed = psutil.Process(editor.process.pid).cpu_times()
         return time.perf_counter() - before, computed.user + computed.system

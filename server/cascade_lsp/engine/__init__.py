@@ -78,7 +78,11 @@ class EngineOptions:
     """How models are run on this machine."""
 
     context_tokens: int = field(
-        default=4096, metadata={"help": "Context window per model, in tokens. More costs memory."}
+        default=4096,
+        metadata={
+            "help": "Context window per model, in tokens. More costs memory.",
+            "least": 512,
+        },
     )
     threads: int = field(
         default=0, metadata={"help": "Compute threads; 0 means one per physical core."}

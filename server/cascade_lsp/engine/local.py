@@ -55,7 +55,7 @@ class LocalEngine:
         self._last_id = 0
         self._stderr: deque[str] = deque(maxlen=40)
         self._readers: list[asyncio.Task[None]] = []
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[ModelFacts] | None = None
         self._deaths = 0
         self._not_before = 0.0
 
@@ -109,25 +109,37 @@ class LocalEngine:
     async def start(self) -> ModelFacts:
         """Start the worker unless it runs, and return what it says of the model.
 
-        A worker that dies before it is ready is started once more with safe settings, and that
-        is remembered for this machine and build. Raise EngineError if that fails too.
+        Who waits for it may be cancelled, as a keystroke is by the next one; the start goes on.
+        Raise EngineError if no worker can be started.
         """
-        async with self._starting:
-            if self.pid is not None and self.facts:
-                return self.facts
-            key = await asyncio.to_thread(machine.build_key)
-            safe = machine.safe_cause(self._memory, key) is not None
-            ready = await self._spawn(safe=safe)
-            if ready is None and not safe and self._crashed():
-                cause = self._cause_of_death()
-                ready = await self._spawn(safe=True)
-                if ready is not None:
-                    machine.remember_safe(self._memory, key, cause)
-            if ready is None:
-                raise self._gave_up(self._cause_of_death())
-            names = {f.name for f in fields(ModelFacts)}
-            self.facts = ModelFacts(**{k: v for k, v in ready.items() if k in names})
+        if self.pid is not None and self.facts and self._starting is None:
             return self.facts
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(self._started)
+        return await asyncio.shield(self._starting)
+
+    def _started(self, starting: asyncio.Task[ModelFacts]) -> None:
+        self._starting = None
+        if not starting.cancelled() and (error := starting.exception()):
+            _log.warning("%s", error)
+
+    async def _start(self) -> ModelFacts:
+        """Start a worker; one that crashes before it is ready is started again with safe
+        settings, which is remembered for this machine and build."""
+        key = await asyncio.to_thread(machine.build_key)
+        safe = machine.safe_cause(self._memory, key) is not None
+        ready = await self._spawn(safe=safe)
+        if ready is None and not safe and self._crashed():
+            cause = self._cause_of_death()
+            ready = await self._spawn(safe=True)
+            if ready is not None:
+                machine.remember_safe(self._memory, key, cause)
+        if ready is None:
+            raise self._gave_up(self._cause_of_death())
+        names = {f.name for f in fields(ModelFacts)}
+        self.facts = ModelFacts(**{k: v for k, v in ready.items() if k in names})
+        return self.facts
 
     async def _spawn(self, *, safe: bool) -> Event | None:
         """Start a worker and wait until it is ready; None when it dies before that."""
@@ -218,6 +230,9 @@ class LocalEngine:
 
     async def close(self) -> None:
         """End the worker: it leaves when its stdin closes, and is killed if it does not."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return

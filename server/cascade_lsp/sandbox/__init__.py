@@ -72,8 +72,10 @@ class SandboxOptions:
             "sandbox; off: nothing is ever executed and answers stay unverified."
         },
     )
-    time_s: float = field(default=1.0, metadata={"help": "Seconds one test may run."})
-    memory_mb: int = field(default=256, metadata={"help": "Megabytes of heap one test may use."})
+    time_s: float = field(default=1.0, metadata={"help": "Seconds one test may run.", "least": 0.1})
+    memory_mb: int = field(
+        default=256, metadata={"help": "Megabytes of heap one test may use.", "least": 16}
+    )
 
 
 @dataclass(frozen=True, slots=True)
