@@ -170,7 +170,7 @@ async def test_an_unknown_plan_is_named_with_the_known_ones(sandbox: Sandbox) ->
 
 async def test_the_small_plan_never_tests_and_never_escalates(sandbox: Sandbox) -> None:
     small, large = model(WRONG), model(RIGHT)
-    record = await cascade_of(small, large, sandbox).complete(place(STUB), plan="small")
+    record = await cascade_of(small, large, sandbox).complete(place(EXAMPLE), plan="small")
     assert record.decision.reason == Reason.NOT_CHECKED
     assert large.asked == []
 

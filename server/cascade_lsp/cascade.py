@@ -101,15 +101,26 @@ Watch = Callable[[Event], None]
 
 @dataclass(slots=True)
 class Place:
-    """One request while it is worked on: where, what is testable there, the pool of tests."""
+    """One request while it is worked on: where, what is testable there, the pool of tests.
 
+    `id` and `created` are the draft's where one was shown.
+    """
+
+    id: str
+    created: float
     context: Context
     target: Target | Untestable
-    background: bool
+    trigger: str
+    plan: Plan
     watch: Watch
     pool: list[Test]
     attempts: list[Attempt] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def background(self) -> bool:
+        """Say whether a keystroke's prefix must be left alone."""
+        return self.trigger == "automatic"
 
     @property
     def stub(self) -> Target | None:
@@ -178,18 +189,18 @@ class Cascade:
         """Say whether a draft can be tested: a stub to fill, or a function that it makes whole."""
         if not self._options.verify or self._sandbox is None:
             return False
-        place = self._place(context)
+        place = self._place(context, "automatic", draft=draft)
         return place.stub is not None or place.program(draft.text, whole=True) is not None
 
-    def unverified(self, context: Context, draft: Draft) -> Record:
+    def unverified(self, context: Context, draft: Draft, trigger: str = "automatic") -> Record:
         """Return the record of a draft that was shown and not tested."""
-        place = self._place(context)
+        place = self._place(context, trigger, draft=draft)
         evidence = Evidence(
             execution="not_asked",
             empty=not draft.text,
             confidence=confidence.confidence(draft.logprobs),
         )
-        step = self._plan(None).steps[0]
+        policy = self._policy(place.plan.steps[0])
         attempt = Attempt(
             tier=draft.tier,
             model=self.tiers[draft.tier].model,
@@ -198,12 +209,12 @@ class Cascade:
             dropped={},
             features=confidence.features(draft.logprobs),
             evidence=evidence,
-            policy=self._policy(step),
-            decision=decide(evidence, self._policy(step), last=True),
+            policy=policy,
+            decision=decide(evidence, policy, last=True),
             usage=draft.usage,
         )
         place.attempts.append(attempt)
-        return self._record(place, draft.id, draft.created, "automatic", 0, self._options.plan)
+        return self._record(place, 0, draft.usage.ms)
 
     # -- the whole cascade ---------------------------------------------------------------------
 
@@ -220,23 +231,24 @@ class Cascade:
 
         After `patience_s` seconds the best so far is returned, or an untested draft.
         """
-        place, chosen_plan = self._place(context, watch), self._plan(plan)
+        place = self._place(context, trigger, plan=plan, watch=watch)
         try:
             async with asyncio.timeout(patience_s):
-                return await self._run(place, trigger, chosen_plan, None)
+                await self._run(place)
         except TimeoutError:
             if not place.attempts:
-                return self.unverified(context, await self.draft(context))
-        return await self._finish(place, trigger, chosen_plan, None, time.time())
+                return self.unverified(context, await self.draft(context), trigger)
+        return await self._finish(place)
 
     async def verify(self, context: Context, draft: Draft, watch: Watch | None = None) -> Record:
         """Test a draft that was already shown, and escalate behind the user's back if it fails."""
-        place = self._place(context, watch, background=True)
-        return await self._run(place, "automatic", self._plan(None), draft)
+        place = self._place(context, "automatic", draft=draft, watch=watch)
+        await self._run(place, draft)
+        return await self._finish(place)
 
-    async def _run(self, place: Place, trigger: str, plan: Plan, draft: Draft | None) -> Record:
-        created = draft.created if draft else time.time()
-        steps = [step for step in plan.steps if step.tier in self.tiers]
+    async def _run(self, place: Place, draft: Draft | None = None) -> None:
+        """Take the tiers' turns in order, until one is accepted or none is left."""
+        steps = [step for step in place.plan.steps if step.tier in self.tiers]
         if not steps:
             raise _no_model()
         for i, step in enumerate(steps):
@@ -246,20 +258,16 @@ class Cascade:
             except EngineError:
                 if not place.attempts:
                     raise
-                break  # the larger tier cannot be had: the best so far is the answer
+                return  # the larger tier cannot be had: the best so far is the answer
             place.attempts.append(attempt)
             place.watch(Judged(attempt))
             if attempt.decision.action != "escalate":
-                break
-        return await self._finish(place, trigger, plan, draft, created)
+                return
 
-    async def _finish(
-        self, place: Place, trigger: str, plan: Plan, draft: Draft | None, created: float
-    ) -> Record:
+    async def _finish(self, place: Place) -> Record:
         """Choose among the attempts and make the record."""
         chosen = await self._best(place, place.attempts)
-        record_id = draft.id if draft else _new_id()
-        return self._record(place, record_id, created, trigger, chosen, plan.name)
+        return self._record(place, chosen, (time.perf_counter() - place.started) * 1000)
 
     async def _attempt(
         self, place: Place, step: Step, draft: Draft | None, *, last: bool
@@ -269,7 +277,8 @@ class Cascade:
         place.watch(Started(tier.name, tier.model))
         asked = await self._ask(place, tier, step, draft)
         dropped = await self._add_tests(place, tier, asked.tests)
-        matrix = await self._matrix(place, asked.programs)
+        programs = asked.programs if step.tests else [None] * len(asked.programs)
+        matrix = await self._matrix(place, programs)
         s = matrix.best()
         evidence = self._evidence(place, step, asked, matrix, s)
         return Attempt(
@@ -416,30 +425,42 @@ class Cascade:
         return replace(step.policy, escalate=self._options.escalate)
 
     def _place(
-        self, context: Context, watch: Watch | None = None, *, background: bool = False
+        self,
+        context: Context,
+        trigger: str,
+        *,
+        draft: Draft | None = None,
+        plan: str | None = None,
+        watch: Watch | None = None,
     ) -> Place:
         target = testable.find(context)
-        known = testgen.examples(target) if isinstance(target, Target) else []
-        return Place(context, target, background, watch or _unwatched, known)
+        return Place(
+            id=draft.id if draft else _new_id(),
+            created=draft.created if draft else time.time(),
+            context=context,
+            target=target,
+            trigger=trigger,
+            plan=self._plan(plan),
+            watch=watch or _unwatched,
+            pool=testgen.examples(target) if isinstance(target, Target) else [],
+        )
 
-    def _record(
-        self, place: Place, record_id: str, created: float, trigger: str, chosen: int, plan: str
-    ) -> Record:
+    def _record(self, place: Place, chosen: int, ms: float) -> Record:
         context, target = place.context, place.target
         return Record(
-            id=record_id,
-            created=created,
+            id=place.id,
+            created=place.created,
             uri=context.uri,
             language=context.language,
             line=context.document.count("\n", 0, context.offset) + 1,
             column=len(context.line_head) + 1,
-            trigger=trigger,
-            plan=plan,
+            trigger=place.trigger,
+            plan=place.plan.name,
             function=target.name if isinstance(target, Target) else "",
             untestable=target.reason if isinstance(target, Untestable) else "",
             attempts=tuple(place.attempts),
             chosen=chosen,
-            ms=round((time.perf_counter() - place.started) * 1000, 1),
+            ms=round(ms, 1),
         )
 
     async def load(self) -> None:
