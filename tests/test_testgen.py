@@ -44,6 +44,7 @@ DROPPED = [
     ("assert f(1) == f(1)", "tautology"),
     ("assert f(1) or True", "tautology"),
     ("assert f(1) == 99", "repeated"),
+    ("assert f(1, 2, 3) == 2", "arguments_do_not_fit"),
 ]
 
 
@@ -52,6 +53,20 @@ def test_a_useless_line_is_dropped_and_counted(line: str, reason: str) -> None:
     tests, dropped = parse(["1) == 99\n" + line], target_of(), "small")
     assert len(tests) == 1
     assert dropped == {reason: 1}
+
+
+def test_what_a_model_says_twice_and_differently_it_does_not_know() -> None:
+    tests, dropped = parse(["1) == 2\nassert f(3) == 4", "1) == 3"], target_of(), "small")
+    assert [test.text for test in tests] == ["assert f(3) == 4"]
+    assert dropped == {"contradicted": 2}
+
+
+def test_a_value_that_the_head_does_not_promise_is_dropped() -> None:
+    found = find(place("def f(a: int) -> int:\n    ║"))
+    assert isinstance(found, Target)
+    tests, dropped = parse(["1) == 2\nassert f(2) == '3'\nassert f('x') == 1"], found, "small")
+    assert [test.text for test in tests] == ["assert f(1) == 2"]
+    assert dropped == {"value_does_not_fit": 1, "arguments_do_not_fit": 1}
 
 
 STATED = [

@@ -67,7 +67,8 @@ def parse(
     """Return the usable assertions of the answers, and how many lines were dropped by reason.
 
     Usable: one assert statement that compiles, calls the target, with literal arguments that fit
-    its head, no tautology, not seen before. `answers` continue the opening of `prompts`.
+    its head, no tautology, not seen before, not contradicted by another line. `answers` continue
+    the opening of `prompts`.
     """
     tests: dict[str, Test] = {}
     head = signature.head(target.header)
@@ -85,7 +86,18 @@ def parse(
                 dropped["too_many"] += 1
             else:
                 tests[found[0]] = Test(found[0], origin, False, found[1])
-    return list(tests.values()), dropped
+    agreed = _without_contradictions(list(tests.values()))
+    dropped["contradicted"] += len(tests) - len(agreed)
+    return agreed, +dropped
+
+
+def _without_contradictions(tests: Sequence[Test]) -> list[Test]:
+    """Drop the tests that expect different values of one call: their author does not know."""
+    expected = dict[str, set[str | None]]()
+    for test in tests:
+        if test.check.relation == "eq":
+            expected.setdefault(test.check.expression, set()).add(test.check.expected)
+    return [test for test in tests if len(expected.get(test.check.expression, ())) < 2]
 
 
 def _assertion(line: str, name: str, head: ast.FunctionDef | None) -> tuple[str, Check] | str:
