@@ -20,7 +20,7 @@ from cascade_lsp.cascade import Cascade, Event, Judged, Started, Written
 from cascade_lsp.context import gather
 from cascade_lsp.engine import Usage
 from cascade_lsp.errors import LedgerError, ModelError
-from cascade_lsp.explain import why
+from cascade_lsp.explain import otherwise, verdict, why
 from cascade_lsp.ledger import Attempt, Record, TestRun
 from cascade_lsp.settings import Settings
 
@@ -78,9 +78,7 @@ async def _show(console: Console, cascade: Cascade, settings: Settings, stub: St
     record = await cascade.complete(
         context, trigger="demo", watch=lambda event: _tell(console, event)
     )
-    console.print(f"[bold]Answer[/] from the {record.answer.tier} model:")
-    answer = f"    {record.answer.text}"
-    console.print(Syntax(answer, "python", background_color="default"))
+    console.print(f"\n[bold]{escape(verdict(record))}[/]\n[dim]{escape(otherwise(record))}\n")
     _keep(console, settings, record)
     return record
 

@@ -68,7 +68,7 @@ def as_json(record: Record) -> dict[str, Any]:
     told: dict[str, Any] = cattrs.unstructure(record)
     for attempt, tried in zip(told["attempts"], record.attempts, strict=True):
         attempt["score"] = tried.evidence.score
-    return {**told, "verdict": verdict(record), "otherwise": _otherwise(_decisive(record))}
+    return {**told, "verdict": verdict(record), "otherwise": otherwise(record)}
 
 
 def decision(record: Record) -> str:
@@ -76,7 +76,7 @@ def decision(record: Record) -> str:
     blocks = [f"**{_plain(verdict(record))}**", _asked(record)]
     for attempt in record.attempts:
         blocks += _turn(attempt, record.language)
-    blocks += ["## What would have changed it", _plain(_otherwise(_decisive(record)))]
+    blocks += ["## What would have changed it", _plain(otherwise(record))]
     blocks += ["## What it cost", _cost_table(_usage([record]))]
     return "\n\n".join(blocks) + "\n"
 
@@ -136,8 +136,9 @@ def why(attempt: Attempt) -> str:
 # -- what would have been needed ----------------------------------------------------------------
 
 
-def _otherwise(attempt: Attempt) -> str:
-    """Say the smallest change of the evidence that would have turned the decision."""
+def otherwise(record: Record) -> str:
+    """Return the smallest change of the evidence that would have turned the decision."""
+    attempt = _decisive(record)
     e, policy = attempt.evidence, attempt.policy
     accepted = _accepts(e, policy)
     answer = f"The {attempt.tier} model's answer"
