@@ -88,7 +88,7 @@ def _tell(console: Console, event: Event) -> None:
         case Started(tier=tier, model=model):
             console.print(f"\n[bold cyan]▸ {tier}[/] [dim]{model} writes[/]")
         case Written(text=text):
-            console.print(text, end="", style="dim", markup=False, soft_wrap=True)
+            console.out(text, end="", style="dim")
         case Judged(attempt=attempt):
             _judged(console, attempt)
 
