@@ -223,8 +223,7 @@ async def test_a_better_answer_is_announced_cached_and_recorded(begin, ledger):
 async def verified(session, ledger):
     """Wait until the verification of the first draft is over and its record kept."""
     await settled(lambda: "verify" in session.cascade.ended)
-    await session.editor.run("cascade.explainEscalation", "d1")  # queues behind the record
-    assert ledger.get("d1").answer.evidence.execution == "ran"
+    await settled(lambda: ledger.get("d1").answer.evidence.execution == "ran")
 
 
 async def test_an_answer_that_holds_is_not_announced(begin, ledger):
@@ -319,6 +318,18 @@ async def test_a_decision_is_explained(begin, ledger):
     assert "function `f`" in named["markdown"]
 
 
+async def test_this_session_is_explained_with_the_texts_that_the_ledger_does_not_keep(
+    begin, tmp_path
+):
+    forgetful = Ledger.open(tmp_path / "forgetful.sqlite3", LedgerOptions())
+    session = await begin(opened=lambda: forgetful)
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: forgetful.get("d1"))
+    explained = await session.editor.run("cascade.explainEscalation", "d1")
+    assert "return 1" in explained["markdown"]
+    assert forgetful.get("d1").answer.text == ""
+
+
 async def test_an_unknown_decision_is_said_to_be_unknown(begin):
     session = await begin()
     told = await session.editor.run("cascade.explainEscalation", "nothing")
@@ -389,7 +400,7 @@ async def test_a_ledger_that_cannot_be_opened_is_told_once_and_completion_goes_o
     for character in (4, 3, 2):
         assert len(await session.editor.complete(1, character)) == 1
     await session.editor.told("window/showMessage")
-    assert (await session.editor.run("cascade.explainEscalation"))["id"] is None
+    assert (await session.editor.run("cascade.explainEscalation"))["id"] == "d3"
     assert len(session.editor.heard("window/showMessage")) == 1
 
 

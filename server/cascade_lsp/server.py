@@ -35,6 +35,7 @@ SECTION = "cascade"
 IDLE_S = 0.3  # a verification begun while the user types on would only be cancelled
 RETRY_S = 2.0
 CLOSING_S = 1.5
+RECENT = 50  # decisions of this session that can be explained with the suggested texts
 ACCEPT = "cascade.acceptCompletion"
 OFF = Status(kind="Inactive", message="Suggestions are turned off in the settings.")
 
@@ -97,6 +98,7 @@ class CascadeServer(EditorServer):
         self._writing = asyncio.Lock()
         self._desks: dict[str, Desk] = {}
         self._checked = set[str]()
+        self._recent: dict[str, Record] = {}  # with their texts, which the ledger may not keep
         self._register()
 
     # -- one keystroke -------------------------------------------------------------------------
@@ -219,6 +221,10 @@ class CascadeServer(EditorServer):
             self.protocol.notify("cascade/improved", {**told, "decisionId": better.candidate_id})
 
     async def _keep(self, record: Record) -> None:
+        self._recent.pop(record.id, None)
+        self._recent[record.id] = record
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
         await self._with_ledger(lambda ledger: ledger.record(record))
 
     async def _with_ledger(self, use: Callable[[Ledger], Answer]) -> Answer | None:
@@ -353,7 +359,8 @@ class CascadeServer(EditorServer):
 
     async def explain_escalation(self, decision_id: str = "") -> dict[str, str | None]:
         """Explain a decision, or the last one."""
-        record = await self._with_ledger(
+        last = next(reversed(self._recent), "")
+        record = self._recent.get(decision_id or last) or await self._with_ledger(
             lambda ledger: ledger.get(decision_id) if decision_id else ledger.last()
         )
         if record is None:
