@@ -5,23 +5,21 @@ something back are testable; everything else comes with the reason why not.
 """
 
 import ast
-import builtins
-import importlib
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import tree_sitter_python
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
 from cascade_lsp.context import Context
-
-SETUP_CHARS = 1500  # of helpers shown to a model; what a candidate needs to run is not limited
-
-_PYTHON = Language(tree_sitter_python.language())
-# Wildcard imports from these are narrowed to the names in use: the sandbox has no wildcards.
-_WILDCARDS = ("typing", "math", "collections", "itertools", "functools")
+from cascade_lsp.surroundings import (
+    closure,
+    names_used,
+    parse,
+    shown,
+    source_of,
+    surroundings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +81,13 @@ def find(context: Context) -> Target | Untestable:
         return Untestable("only Python functions can be tested so far")
     lead, source = _parseable(context)
     cursor = len((context.document[: context.offset] + lead).encode())
-    node = _enclosing(_parse(source), cursor)
+    node = _enclosing(parse(source), cursor)
     if node is None:
         return Untestable("the cursor is not in a function")
     target = _untestable(node) or _target(context, source.encode(), node, lead)
     if isinstance(target, Target) and not target.stub and lead and not context.line_head:
         return Untestable("the cursor is not in a function")  # at the margin behind a whole one
     return target
-
-
-def _parse(text: str) -> Node:
-    return Parser(_PYTHON).parse(text.encode()).root_node
 
 
 def breaks_syntax(context: Context, text: str) -> bool:
@@ -104,8 +98,8 @@ def breaks_syntax(context: Context, text: str) -> bool:
     """
     if context.language != "python":
         return False
-    best = min(_errors(_parse(whole)) for whole in (context.document, _parseable(context)[1]))
-    return _errors(_parse(context.completed(text))) > best
+    best = min(_errors(parse(whole)) for whole in (context.document, _parseable(context)[1]))
+    return _errors(parse(context.completed(text))) > best
 
 
 def _errors(node: Node) -> int:
@@ -126,7 +120,7 @@ def _parseable(context: Context) -> tuple[str, str]:
     if not context.line_head.strip():
         leads = [_next_indent(context).removeprefix(context.line_head), ""]
     texts = [(lead, context.completed(lead + "...")) for lead in leads]
-    return min(texts, key=lambda pair: _errors(_parse(pair[1])))
+    return min(texts, key=lambda pair: _errors(parse(pair[1])))
 
 
 def _next_indent(context: Context) -> str:
@@ -196,12 +190,12 @@ def _target(context: Context, raw: bytes, node: Node, lead: str) -> Target | Unt
     stub = all(_is_filler(s) for s in statements if s != docstring)
     indent = _body_indent(raw, node, body)
     return Target(
-        name=_text(name),
+        name=source_of(name),
         start=start,
         header=header,
-        docstring=_text(docstring) if docstring else "",
+        docstring=source_of(docstring) if docstring else "",
         parameters=names,
-        setup=_shown(_surroundings(context.document, start), header + _text(body)),
+        setup=shown(surroundings(context.document, start), header + source_of(body)),
         indent=indent,
         lead="\n" + indent if stub and context.line_head.strip() else lead,
         stub=stub,
@@ -214,15 +208,11 @@ def _body_indent(raw: bytes, node: Node, body: Node) -> str:
     return before if not before.strip() else " " * (node.start_point.column + 4)
 
 
-def _text(node: Node) -> str:
-    return (node.text or b"").decode()
-
-
 def _parameter_names(parameters: Node) -> Iterator[str]:
     for child in parameters.named_children:
         found = next(_nodes(child, "identifier"), None)
         if child.type not in ("comment", "keyword_separator", "positional_separator") and found:
-            yield _text(found)
+            yield source_of(found)
 
 
 def _docstring(statements: Sequence[Node]) -> Node | None:
@@ -239,111 +229,7 @@ def _docstring(statements: Sequence[Node]) -> Node | None:
 
 
 def _is_filler(statement: Node) -> bool:
-    return statement.type == "pass_statement" or _text(statement) == "..."
-
-
-# -- what the function needs of its module ------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One module-level statement: its source, the names it binds and those it uses."""
-
-    source: str
-    start: int
-    binds: frozenset[str]
-    uses: frozenset[str]
-    is_import: bool
-
-
-def _surroundings(document: str, skip: int) -> list[Definition]:
-    """Return the module-level statements that bind names, but the one at offset `skip`."""
-    raw, found = document.encode(), []
-    for node in _parse(document).children:
-        start = len(raw[: node.start_byte].decode())
-        if start != skip and (definition := _definition(_text(node), start)):
-            found.append(definition)
-    return found
-
-
-def _definition(source: str, start: int) -> Definition | None:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return None
-    if not tree.body or (isinstance(tree.body[0], ast.If) and "__name__" in source):
-        return None
-    binds = frozenset(name for statement in tree.body for name in _bound(statement))
-    is_import = isinstance(tree.body[0], ast.Import | ast.ImportFrom)
-    return Definition(source, start, binds, _used(tree), is_import) if binds else None
-
-
-def _bound(statement: ast.stmt) -> Iterator[str]:
-    match statement:
-        case ast.Import() | ast.ImportFrom():
-            yield from ((a.asname or a.name).split(".")[0] for a in statement.names)
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            yield statement.name
-        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-            stored = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
-            yield from (n.id for n in stored if isinstance(n.ctx, ast.Store))
-        case ast.If() | ast.Try():
-            for part in ast.iter_child_nodes(statement):
-                if isinstance(part, ast.stmt):
-                    yield from _bound(part)
-
-
-def _used(tree: ast.AST) -> frozenset[str]:
-    return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name))
-
-
-def _closure(names: frozenset[str], definitions: Sequence[Definition]) -> list[Definition]:
-    """Return the definitions that `names` need, directly or through others, in order."""
-    needed, wanted = set[int](), set(names)
-    while found := [
-        d for d in definitions if d.start not in needed and (d.binds & wanted or _is_future(d))
-    ]:
-        needed.update(d.start for d in found)
-        wanted.update(*(d.uses for d in found))
-    chosen = (d for d in definitions if d.start in needed or _is_star(d))
-    return [d for d in (_narrowed(d, wanted, definitions) for d in chosen) if d.source]
-
-
-def _is_future(definition: Definition) -> bool:
-    return definition.source.startswith("from __future__")
-
-
-def _is_star(definition: Definition) -> bool:
-    return definition.binds == {"*"}
-
-
-def _narrowed(definition: Definition, wanted: set[str], others: Sequence[Definition]) -> Definition:
-    """Replace `from module import *` by the names in use, for modules known to be harmless."""
-    statement = ast.parse(definition.source).body[0]
-    if not _is_star(definition) or not isinstance(statement, ast.ImportFrom):
-        return definition
-    if statement.module not in _WILDCARDS:
-        return definition
-    bound = set(dir(builtins)).union(*(d.binds for d in others))
-    names = sorted((wanted - bound) & set(dir(importlib.import_module(statement.module))))
-    source = f"from {statement.module} import {', '.join(names)}" if names else ""
-    return Definition(source, definition.start, definition.binds, definition.uses, True)
-
-
-def _shown(definitions: Sequence[Definition], function: str) -> str:
-    """Choose what of the module a model is shown: imports, then what the function's text names,
-    then the other helpers while they fit."""
-    words = frozenset(re.findall(r"\w+", function))
-    imports = [d for d in definitions if d.is_import]
-    named = [d for d in _closure(words, definitions) if not d.is_import]
-    others = [d for d in reversed(definitions) if not d.is_import and d not in named]
-    chosen, room = list(named), SETUP_CHARS - sum(len(d.source) for d in [*imports, *named])
-    for definition in others:
-        if len(definition.source) <= room:
-            chosen.append(definition)
-            room -= len(definition.source)
-    ordered = imports + sorted(chosen, key=lambda d: d.start)
-    return "\n".join(d.source for d in ordered)
+    return statement.type == "pass_statement" or source_of(statement) == "..."
 
 
 # -- from a candidate to a program --------------------------------------------------------------
@@ -356,7 +242,7 @@ def program(document: str, target: Target, *, whole: bool) -> str | None:
     a value on every path: half a function says nothing about the finished one.
     """
     raw = document.encode()
-    root = _parse(document)
+    root = parse(document)
     at = len(document[: target.start].encode())
     node = next((n for n in root.children if n.start_byte == at), None)
     source = raw[node.start_byte : node.end_byte].decode() if node else ""
@@ -369,7 +255,7 @@ def program(document: str, target: Target, *, whole: bool) -> str | None:
         return None
     if whole and not _gives_value(function.body):
         return None
-    needs = _closure(_used(tree), _surroundings(document, target.start))
+    needs = closure(names_used(tree), surroundings(document, target.start))
     return "\n".join([*(d.source for d in needs), source, ""])
 
 
@@ -377,10 +263,10 @@ def stub_program(document: str, target: Target) -> str:
     """Return a program in which the target returns nothing: what a useful test must reject."""
     source = target.with_body("return None")
     try:
-        uses = _used(ast.parse(source))
+        uses = names_used(ast.parse(source))
     except SyntaxError:
         uses = frozenset()
-    needs = _closure(uses, _surroundings(document, target.start))
+    needs = closure(uses, surroundings(document, target.start))
     return "\n".join([*(d.source for d in needs), source])
 
 
@@ -417,13 +303,13 @@ def body_from(answer: str, target: Target) -> str:
     The answer is a whole function somewhere in a text. Imports and helper functions that it
     brings along move into the body. "" when there is no such function.
     """
-    root = _parse(answer)
+    root = parse(answer)
     function = next(
         (n for n in _nodes(root, "function_definition") if _is_named(n, target.name)), None
     )
     if function is None or function.has_error:
         return ""
-    lines = _body_lines(_text(function))
+    lines = _body_lines(source_of(function))
     if not lines:
         return ""
     extras = _extras(root, function, target, "\n".join(lines))
@@ -439,7 +325,7 @@ def _reindented(line: str, unit: str) -> str:
 
 def _is_named(node: Node, name: str) -> bool:
     found = node.child_by_field_name("name")
-    return found is not None and _text(found) == name
+    return found is not None and source_of(found) == name
 
 
 def _body_lines(source: str) -> list[str]:
@@ -475,13 +361,9 @@ def _head_end(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def _extras(root: Node, function: Node, target: Target, body: str) -> list[str]:
     """Return the lines of an answer's imports and helpers that a body uses and the file lacks."""
-    own = [
-        definition
-        for node in root.children
-        if node.type != "ERROR" and node.start_byte != function.start_byte
-        if (definition := _definition(_text(node), node.start_byte))
-    ]
-    present = {name for d in _surroundings(target.setup, -1) for name in d.binds}
-    uses = _used(ast.parse("def _():\n" + textwrap.indent(body, " ")))
-    needed = (d for d in _closure(uses, own) if target.name not in d.binds)
+    answer = source_of(root)
+    own = surroundings(answer, len(answer.encode()[: function.start_byte].decode()))
+    present = {name for d in surroundings(target.setup, -1) for name in d.binds}
+    uses = names_used(ast.parse("def _():\n" + textwrap.indent(body, " ")))
+    needed = (d for d in closure(uses, own) if target.name not in d.binds)
     return [line for d in needed if not d.binds <= present for line in d.source.splitlines()]
