@@ -1,15 +1,24 @@
 """The way through the tiers, on scripted models and the real sandbox."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from cascade_lsp.cascade import Cascade, CascadeOptions, Event, Judged, Started, Tier, Written
+from cascade_lsp.cascade import Cascade, CascadeOptions
 from cascade_lsp.engine import Prompt
 from cascade_lsp.errors import EngineError, UsageError
 from cascade_lsp.policy import Reason
-from cascade_lsp.sandbox import Sandbox, SandboxOptions, make_sandbox
+from cascade_lsp.sandbox import (
+    Check,
+    Limits,
+    Outcome,
+    Sandbox,
+    SandboxOptions,
+    Status,
+    make_sandbox,
+)
+from cascade_lsp.turn import Event, Judged, Started, Tier, Written
 from tests.marked import place
 from tests.scripted import LostEngine, ScriptedEngine, is_test_prompt
 
@@ -128,6 +137,31 @@ async def test_what_the_sandbox_cannot_run_is_no_evidence(sandbox: Sandbox) -> N
     assert record.decision.reason == Reason.INCONCLUSIVE
     assert record.decision.action == "accept"
     assert record.attempts[0].evidence.inconclusive == 4
+
+
+class LostSandbox:
+    """A sandbox whose processes cannot be started."""
+
+    async def run(
+        self, source: str, checks: Sequence[Check], limits: Limits, *, seed: int = 0
+    ) -> list[Outcome]:
+        return [Outcome("sandbox_lost") for _ in checks]
+
+    async def run_script(self, source: str, limits: Limits, *, seed: int = 0) -> Outcome:
+        return Outcome("sandbox_lost")
+
+    async def status(self) -> Status:
+        return Status("none", "lost")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_sandbox_that_is_lost_is_no_evidence_and_asks_nobody_else() -> None:
+    large = model(RIGHT)
+    record = await cascade_of(model(RIGHT), large, LostSandbox()).complete(place(STUB))
+    assert (record.decision.action, record.decision.reason) == ("accept", Reason.INCONCLUSIVE)
+    assert large.asked == []
 
 
 async def test_nothing_runs_and_no_test_is_asked_for_when_execution_is_off() -> None:

@@ -122,8 +122,8 @@ async def test_the_latest_request_of_a_document_wins_and_the_one_before_is_answe
 
 async def test_requests_of_two_documents_do_not_disturb_each_other(begin):
     session = await begin(draft_s=0.1)
-    session.editor.open(TEXT, uri="file:///work/b.py")
-    other = session.editor.ask_completion(*CURSOR, uri="file:///work/b.py")
+    session.editor.open(TEXT, uri="file:///project/b.py")
+    other = session.editor.ask_completion(*CURSOR, uri="file:///project/b.py")
     assert len(await session.editor.complete(*CURSOR)) == 1
     assert len((await other)["items"]) == 1
 

@@ -6,11 +6,12 @@ The one place where the product's parts are put together; it decides nothing.
 import asyncio
 
 from cascade_lsp import catalogue, paths
-from cascade_lsp.cascade import Cascade, Tier
+from cascade_lsp.cascade import Cascade
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.ledger import Ledger
 from cascade_lsp.sandbox import Limits, make_sandbox
 from cascade_lsp.settings import Settings
+from cascade_lsp.turn import Tier
 
 MEGABYTE = 1024 * 1024
 

@@ -8,21 +8,29 @@ Two tempos. `draft` is the keystroke: the small tier's continuation, at once. `c
 import asyncio
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cascade_lsp import confidence, fim, testable, testgen
+from cascade_lsp import confidence, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Engine, Generated, Prompt, Token, Usage, collect
 from cascade_lsp.errors import EngineError, UsageError
-from cascade_lsp.ledger import Attempt, Record, TestRun
+from cascade_lsp.ledger import Attempt, Record
 from cascade_lsp.plans import Plan, Step, load_plans
-from cascade_lsp.policy import Evidence, Execution, Policy, decide
+from cascade_lsp.policy import Evidence, Policy, decide
 from cascade_lsp.sandbox import Limits, Sandbox
 from cascade_lsp.testable import Target, Untestable
-from cascade_lsp.testgen import Matrix, Test
+from cascade_lsp.turn import (
+    Draft,
+    Event,
+    Judged,
+    Place,
+    Runner,
+    Tier,
+    Turn,
+    Watch,
+    continued,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,103 +56,6 @@ class CascadeOptions:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """One model of the cascade and the prompt style it gets for each use."""
-
-    name: str
-    model: str
-    engine: Engine
-    line: str = "prefix"
-    body: str = "chat"
-    tests: str = "chat"
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """The small tier's quick answer to a keystroke; `id` will name its row in the ledger."""
-
-    id: str
-    text: str
-    tier: str
-    logprobs: tuple[float, ...]
-    usage: Usage
-    created: float
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A tier was asked."""
-
-    tier: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A tier wrote more of its first solution."""
-
-    tier: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A tier's turn is over."""
-
-    attempt: Attempt
-
-
-Event = Started | Written | Judged
-Watch = Callable[[Event], None]
-
-
-@dataclass(slots=True)
-class Place:
-    """One request while it is worked on: where, what is testable there, the pool of tests.
-
-    `id` and `created` are the draft's where one was shown.
-    """
-
-    id: str
-    created: float
-    context: Context
-    target: Target | Untestable
-    trigger: str
-    plan: Plan
-    watch: Watch
-    pool: list[Test]
-    attempts: list[Attempt] = field(default_factory=list)
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def background(self) -> bool:
-        """Say whether a keystroke's prefix must be left alone."""
-        return self.trigger == "automatic"
-
-    @property
-    def stub(self) -> Target | None:
-        """Return the target if its body is still to be written."""
-        return self.target if isinstance(self.target, Target) and self.target.stub else None
-
-    def program(self, text: str, *, whole: bool) -> str | None:
-        """Return a program with the target as `text` at the cursor makes it; see `testable`."""
-        if isinstance(self.target, Untestable) or not text:
-            return None
-        return testable.program(self.context.completed(text), self.target, whole=whole)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a tier gave: solutions as text to insert, the program each makes, answers that hold
-    tests, and the cost of all."""
-
-    solutions: Sequence[Generated]
-    programs: Sequence[str | None]
-    tests: Sequence[str]
-    usage: Usage
-
-
 class Cascade:
     """The tiers, the sandbox, and the one way through them."""
 
@@ -157,16 +68,15 @@ class Cascade:
     ) -> None:
         self.tiers = {tier.name: tier for tier in tiers}
         self.plans = load_plans()
-        self._sandbox = sandbox
+        self._runner = Runner(sandbox, limits or Limits())
         self._options = options or CascadeOptions()
-        self._limits = limits or Limits()
 
     # -- the keystroke -------------------------------------------------------------------------
 
     async def draft(self, context: Context) -> Draft:
         """Return the first tier's continuation at the cursor; its text may be empty."""
         created, tier = time.time(), self._first()
-        written, usage = await self._continue(tier, context, background=False)
+        written, usage = await continued(tier, context, background=False)
         return Draft(
             id=_new_id(),
             text=written.text,
@@ -176,18 +86,9 @@ class Cascade:
             created=created,
         )
 
-    async def _continue(
-        self, tier: Tier, context: Context, *, background: bool
-    ) -> tuple[Generated, Usage]:
-        """Continue the document at the cursor as far as the block goes."""
-        prompt = fim.render(context, tier.line)
-        (written,), usage = await collect(tier.engine.generate([prompt], background=background), 1)
-        written.text = fim.trim(written.text, context)
-        return written, usage
-
     def worth_verifying(self, context: Context, draft: Draft) -> bool:
         """Say whether a draft can be tested: a stub to fill, or a function that it makes whole."""
-        if not self._options.verify or self._sandbox is None:
+        if not self._options.verify or self._runner.sandbox is None:
             return False
         place = self._place(context, "automatic", draft=draft)
         return place.stub is not None or place.program(draft.text, whole=True) is not None
@@ -254,7 +155,8 @@ class Cascade:
         for i, step in enumerate(steps):
             try:
                 shown = draft if i == 0 else None
-                attempt = await self._attempt(place, step, shown, last=i == len(steps) - 1)
+                turn = Turn(place, self.tiers[step.tier], step, self._runner)
+                attempt = await turn.take(self._policy(step), shown, last=i == len(steps) - 1)
             except EngineError:
                 if not place.attempts:
                     raise
@@ -269,136 +171,13 @@ class Cascade:
         chosen = await self._best(place, place.attempts)
         return self._record(place, chosen, (time.perf_counter() - place.started) * 1000)
 
-    async def _attempt(
-        self, place: Place, step: Step, draft: Draft | None, *, last: bool
-    ) -> Attempt:
-        """Take one tier's turn: ask for solutions and tests, run them, judge."""
-        tier, policy = self.tiers[step.tier], self._policy(step)
-        place.watch(Started(tier.name, tier.model))
-        asked = await self._ask(place, tier, step, draft)
-        dropped = await self._add_tests(place, tier, asked.tests)
-        programs = asked.programs if step.tests else [None] * len(asked.programs)
-        matrix = await self._matrix(place, programs)
-        s = matrix.best()
-        evidence = self._evidence(place, step, asked, matrix, s)
-        return Attempt(
-            tier=tier.name,
-            model=tier.model,
-            text=asked.solutions[s].text,
-            tests=_runs(matrix, s),
-            dropped=dropped,
-            features=confidence.features(asked.solutions[s].logprobs),
-            evidence=evidence,
-            policy=policy,
-            decision=decide(evidence, policy, last=last),
-            usage=asked.usage,
-        )
-
-    # -- asking a tier -------------------------------------------------------------------------
-
-    async def _ask(self, place: Place, tier: Tier, step: Step, draft: Draft | None) -> Asked:
-        """Ask for a body where there is none yet, for a continuation elsewhere."""
-        program = place.program(draft.text, whole=True) if draft else None
-        if place.stub and program is None:
-            return await self._ask_for_bodies(place, place.stub, tier, step)
-        if draft is not None:
-            written, usage = Generated(draft.text, list(draft.logprobs)), draft.usage
-        else:
-            written, usage = await self._continue(tier, place.context, background=place.background)
-            place.watch(Written(tier.name, written.text))
-            program = place.program(written.text, whole=True)
-        prompts = self._test_prompts(place, tier, step) if program else []
-        tests, batch = await self._batch(place, tier, prompts)
-        return Asked([written], [program], [test.text for test in tests], usage + batch)
-
-    async def _ask_for_bodies(self, place: Place, target: Target, tier: Tier, step: Step) -> Asked:
-        """Ask for whole functions and for tests in one batch that shares the listing's KV."""
-        solutions = fim.solutions(target, tier.body, step.k)
-        prompts = [*solutions, *self._test_prompts(place, tier, step)]
-        answers, usage = await self._batch(place, tier, prompts)
-        written = [
-            Generated(self._body(place, target, tier, answer.text), answer.logprobs)
-            for answer in answers[: len(solutions)]
-        ]
-        programs = [place.program(one.text, whole=False) for one in written]
-        return Asked(written, programs, [a.text for a in answers[len(solutions) :]], usage)
-
-    def _body(self, place: Place, target: Target, tier: Tier, answer: str) -> str:
-        return testable.body_from(fim.answer_source(answer, target, tier.body), target)
-
-    def _test_prompts(self, place: Place, tier: Tier, step: Step) -> list[Prompt]:
-        if self._sandbox is None or isinstance(place.target, Untestable):
-            return []
-        return testgen.prompts(place.target, tier.tests, step.tests)
-
-    async def _batch(
-        self, place: Place, tier: Tier, prompts: Sequence[Prompt]
-    ) -> tuple[list[Generated], Usage]:
-        """Generate a batch; who watches sees its first sequence as it is written."""
-        if not prompts:
-            return [], Usage()
-
-        def show(token: Token) -> None:
-            if token.seq == 0 and token.text:
-                place.watch(Written(tier.name, token.text))
-
-        stream = tier.engine.generate(prompts, background=place.background)
-        return await collect(stream, len(prompts), show)
-
-    # -- testing what it answered --------------------------------------------------------------
-
-    async def _add_tests(self, place: Place, tier: Tier, texts: Sequence[str]) -> Mapping[str, int]:
-        """Add a tier's usable tests to the pool; return what was dropped, by reason."""
-        if self._sandbox is None or isinstance(place.target, Untestable):
-            return {}
-        tests, unusable = testgen.parse(texts, place.target, tier.name)
-        known = {test.text for test in place.pool}
-        fresh = [test for test in tests if test.text not in known]
-        stub = testable.stub_program(place.context.document, place.target)
-        kept, useless = await testgen.reject_useless(fresh, stub, self._sandbox, self._limits)
-        place.pool += kept
-        return dict(Counter(unusable) + Counter(useless))
-
-    async def _matrix(self, place: Place, programs: Sequence[str | None]) -> Matrix:
-        tests = place.pool if self._sandbox and any(programs) else []
-        if self._sandbox is None or not tests:
-            return Matrix((), ((),) * len(programs))
-        return await testgen.run(tests, programs, self._sandbox, self._limits)
-
-    def _evidence(self, place: Place, step: Step, asked: Asked, matrix: Matrix, s: int) -> Evidence:
-        n_s, n_tests, n_t = matrix.score(s)
-        passed, failed = matrix.trusted(s)
-        text = asked.solutions[s].text
-        return Evidence(
-            execution=self._execution(place, step, asked.programs[s]),
-            empty=not text.strip(),
-            syntax_ok=not testable.breaks_syntax(place.context, text),
-            n_tests=n_tests,
-            n_s=n_s,
-            n_t=n_t,
-            k=len(asked.solutions),
-            trusted_passed=passed,
-            trusted_failed=failed,
-            inconclusive=matrix.inconclusive(s),
-            confidence=None if place.stub else confidence.confidence(asked.solutions[s].logprobs),
-        )
-
-    def _execution(self, place: Place, step: Step, program: str | None) -> Execution:
-        if isinstance(place.target, Untestable):
-            return "not_testable"
-        if self._sandbox is None:
-            return "off"
-        if not step.tests:
-            return "not_asked"
-        return "ran" if program or place.stub else "not_testable"
-
     async def _best(self, place: Place, attempts: Sequence[Attempt]) -> int:
         """Return the attempt to answer with: over the tests of all tiers, the usable answer that
         fails fewest trusted tests, then passes most; the larger tier's where they tie."""
         if len(attempts) == 1:
             return 0
         programs = [place.program(attempt.text, whole=False) for attempt in attempts]
-        matrix = await self._matrix(place, programs)
+        matrix = await self._runner.matrix(place, programs)
 
         def rank(i: int) -> tuple[bool, int, int, int]:
             evidence = attempts[i].evidence
@@ -471,24 +250,8 @@ class Cascade:
         """Release the models and end the sandbox."""
         for tier in self.tiers.values():
             await tier.engine.close()
-        if self._sandbox is not None:
-            await self._sandbox.close()
-
-
-def _runs(matrix: Matrix, s: int) -> tuple[TestRun, ...]:
-    return tuple(
-        TestRun(
-            text=test.text,
-            origin=test.origin,
-            trusted=test.trusted,
-            strong=test.check.strong,
-            outcome=outcome.kind,
-            seen=outcome.seen,
-            detail=outcome.detail,
-            ms=outcome.ms,
-        )
-        for test, outcome in zip(matrix.tests, matrix.outcomes[s], strict=True)
-    )
+        if self._runner.sandbox is not None:
+            await self._runner.sandbox.close()
 
 
 def _unwatched(_event: Event) -> None:

@@ -16,13 +16,14 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from cascade_lsp.assembly import make_cascade, open_ledger
-from cascade_lsp.cascade import Cascade, Event, Judged, Started, Written
+from cascade_lsp.cascade import Cascade
 from cascade_lsp.context import gather
 from cascade_lsp.engine import Usage
 from cascade_lsp.errors import LedgerError, ModelError
 from cascade_lsp.explain import otherwise, verdict, why
 from cascade_lsp.ledger import Attempt, Record, TestRun
 from cascade_lsp.settings import Settings
+from cascade_lsp.turn import Event, Judged, Started, Written
 
 WIDTH = 100
 

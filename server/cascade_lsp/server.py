@@ -25,9 +25,9 @@ from cascade_lsp.errors import CascadeError, LedgerError
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
-    from cascade_lsp.cascade import Draft
     from cascade_lsp.ledger import Ledger, Record
     from cascade_lsp.settings import Settings
+    from cascade_lsp.turn import Draft
 
 _LOG = logging.getLogger(__name__)
 

@@ -19,6 +19,10 @@ from cascade_lsp.testable import Target
 DOCSTRING = "docstring"
 TEST_TOKENS = 120
 MOST_TESTS = 24  # per tier; more cost time and say little
+# Labels of runs that say nothing about the program; see docs/sandbox.md.
+SILENT = frozenset(
+    "timeout memory blocked_access output_flood result_flood inconclusive sandbox_lost".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-URI = "file:///work/a.py"
+URI = "file:///project/a.py"
 SOON_S = 10.0
 INVOKED, AUTOMATIC = 1, 2
 

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cascade_lsp.cascade import Draft
 from cascade_lsp.engine import Usage
 from cascade_lsp.errors import EngineError
 from cascade_lsp.ledger import Attempt, Record
 from cascade_lsp.policy import Decision, Evidence, Policy, Reason
+from cascade_lsp.turn import Draft
 
 
 @dataclass

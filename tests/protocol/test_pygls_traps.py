@@ -70,7 +70,7 @@ async def test_an_odd_character_does_not_shift_the_suggestion(near):
 async def test_esc_works_while_many_files_wait_for_an_answer(home):
     async with far_editor({"draft_s": 30}, env=home) as editor:
         await editor.begin()
-        uris = [f"file:///work/{i}.py" for i in range(40)]
+        uris = [f"file:///project/{i}.py" for i in range(40)]
         for uri in uris:
             editor.open("x = ", uri=uri)
         asked = [editor.ask_completion(0, 4, uri=uri) for uri in uris]

@@ -13,7 +13,7 @@ from pytest_lsp import make_test_lsp_client
 from cascade_lsp import paths
 from tests import models
 
-URI = "file:///work/a.py"
+URI = "file:///project/a.py"
 CONTEXT = types.InlineCompletionContext
 INVOKED = CONTEXT(types.InlineCompletionTriggerKind.Invoked)
 AUTOMATIC = CONTEXT(types.InlineCompletionTriggerKind.Automatic)

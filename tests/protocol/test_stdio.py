@@ -129,8 +129,8 @@ async def gone(process):
 async def busy(editor):
     """Bring a session to where a draft is under way in one file and a verification in another."""
     await editor.begin()
-    editor.open("x = ", uri="file:///work/b.py")
-    await editor.complete(0, 4, uri="file:///work/b.py")
+    editor.open("x = ", uri="file:///project/b.py")
+    await editor.complete(0, 4, uri="file:///project/b.py")
     editor.open("x = ")
     editor.ask_completion(0, 4, INVOKED).add_done_callback(lambda asked: asked.exception())
     await asyncio.sleep(0.5)

@@ -1,0 +1,287 @@
+"""One tier's turn: ask it for an answer and for tests, run them, and say what was seen.
+
+What a turn shows is evidence; whether it suffices is for `policy.decide`, and who is asked next
+for `cascade`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cascade_lsp import confidence, fim, testable, testgen
+from cascade_lsp.context import Context
+from cascade_lsp.engine import Engine, Generated, Prompt, Token, Usage, collect
+from cascade_lsp.ledger import Attempt, TestRun
+from cascade_lsp.plans import Plan, Step
+from cascade_lsp.policy import Evidence, Execution, Policy, decide
+from cascade_lsp.sandbox import Limits, Sandbox
+from cascade_lsp.testable import Target, Untestable
+from cascade_lsp.testgen import Matrix, Test
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One model of the cascade and the prompt style it gets for each use."""
+
+    name: str
+    model: str
+    engine: Engine
+    line: str = "prefix"
+    body: str = "chat"
+    tests: str = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The small tier's quick answer to a keystroke; `id` will name its row in the ledger."""
+
+    id: str
+    text: str
+    tier: str
+    logprobs: tuple[float, ...]
+    usage: Usage
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A tier was asked."""
+
+    tier: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A tier wrote more of its first solution."""
+
+    tier: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A tier's turn is over."""
+
+    attempt: Attempt
+
+
+Event = Started | Written | Judged
+Watch = Callable[[Event], None]
+Dropped = Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Place:
+    """One request while it is worked on: where, what is testable there, the pool of tests.
+
+    `id` and `created` are the draft's where one was shown.
+    """
+
+    id: str
+    created: float
+    context: Context
+    target: Target | Untestable
+    trigger: str
+    plan: Plan
+    watch: Watch
+    pool: list[Test]
+    attempts: list[Attempt] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def background(self) -> bool:
+        """Say whether a keystroke's prefix must be left alone."""
+        return self.trigger == "automatic"
+
+    @property
+    def stub(self) -> Target | None:
+        """Return the target if its body is still to be written."""
+        return self.target if isinstance(self.target, Target) and self.target.stub else None
+
+    def program(self, text: str, *, whole: bool) -> str | None:
+        """Return a program with the target as `text` at the cursor makes it; see `testable`."""
+        if isinstance(self.target, Untestable) or not text:
+            return None
+        return testable.program(self.context.completed(text), self.target, whole=whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a tier gave: solutions as text to insert, the program each makes, answers that hold
+    tests, and the cost of all."""
+
+    solutions: Sequence[Generated]
+    programs: Sequence[str | None]
+    tests: Sequence[str]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What runs tests, and within which limits; without a sandbox nothing is run."""
+
+    sandbox: Sandbox | None
+    limits: Limits
+
+    async def matrix(self, place: Place, programs: Sequence[str | None]) -> Matrix:
+        """Run the pool of tests against programs."""
+        if self.sandbox is None or not place.pool or not any(programs):
+            return Matrix((), ((),) * len(programs))
+        return await testgen.run(place.pool, programs, self.sandbox, self.limits)
+
+    async def useful(self, place: Place, tests: Sequence[Test]) -> tuple[Sequence[Test], Dropped]:
+        """Return the tests that an empty body fails, and how many are dropped by reason."""
+        if self.sandbox is None or isinstance(place.target, Untestable):
+            return [], {}
+        stub = testable.stub_program(place.context.document, place.target)
+        return await testgen.reject_useless(tests, stub, self.sandbox, self.limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A tier at a place, with what the plan grants it."""
+
+    place: Place
+    tier: Tier
+    step: Step
+    runner: Runner
+
+    async def take(self, policy: Policy, draft: Draft | None, *, last: bool) -> Attempt:
+        """Ask, run and judge; `draft` is what the tier has shown already."""
+        self.place.watch(Started(self.tier.name, self.tier.model))
+        asked = await self._ask(draft)
+        dropped = await self._add_tests(asked.tests)
+        programs = asked.programs if self.step.tests else [None] * len(asked.programs)
+        matrix = await self.runner.matrix(self.place, programs)
+        s = matrix.best()
+        evidence = self._evidence(asked, dropped, matrix, s)
+        return Attempt(
+            tier=self.tier.name,
+            model=self.tier.model,
+            text=asked.solutions[s].text,
+            tests=_runs(matrix, s),
+            dropped=dropped,
+            features=confidence.features(asked.solutions[s].logprobs),
+            evidence=evidence,
+            policy=policy,
+            decision=decide(evidence, policy, last=last),
+            usage=asked.usage,
+        )
+
+    # -- asking --------------------------------------------------------------------------------
+
+    async def _ask(self, draft: Draft | None) -> Asked:
+        """Ask for a body where there is none yet, for a continuation elsewhere."""
+        place = self.place
+        program = place.program(draft.text, whole=True) if draft else None
+        if place.stub and program is None:
+            return await self._ask_for_bodies(place.stub)
+        if draft is not None:
+            written, usage = Generated(draft.text, list(draft.logprobs)), draft.usage
+        else:
+            background = place.background
+            written, usage = await continued(self.tier, place.context, background=background)
+            place.watch(Written(self.tier.name, written.text))
+            program = place.program(written.text, whole=True)
+        tests, batch = await self._batch(self._test_prompts() if program else [])
+        return Asked([written], [program], [test.text for test in tests], usage + batch)
+
+    async def _ask_for_bodies(self, target: Target) -> Asked:
+        """Ask for whole functions and for tests in one batch that shares the listing's KV."""
+        solutions = fim.solutions(target, self.tier.body, self.step.k)
+        answers, usage = await self._batch([*solutions, *self._test_prompts()])
+        sources = (
+            fim.answer_source(answer.text, target, self.tier.body)
+            for answer in answers[: len(solutions)]
+        )
+        written = [
+            Generated(testable.body_from(source, target), answer.logprobs)
+            for source, answer in zip(sources, answers, strict=False)
+        ]
+        programs = [self.place.program(one.text, whole=False) for one in written]
+        return Asked(written, programs, [a.text for a in answers[len(solutions) :]], usage)
+
+    def _test_prompts(self) -> list[Prompt]:
+        if self.runner.sandbox is None or isinstance(self.place.target, Untestable):
+            return []
+        return testgen.prompts(self.place.target, self.tier.tests, self.step.tests)
+
+    async def _batch(self, prompts: Sequence[Prompt]) -> tuple[list[Generated], Usage]:
+        """Generate a batch; who watches sees its first sequence as it is written."""
+        if not prompts:
+            return [], Usage()
+
+        def show(token: Token) -> None:
+            if token.seq == 0 and token.text:
+                self.place.watch(Written(self.tier.name, token.text))
+
+        stream = self.tier.engine.generate(prompts, background=self.place.background)
+        return await collect(stream, len(prompts), show)
+
+    # -- testing what it answered --------------------------------------------------------------
+
+    async def _add_tests(self, texts: Sequence[str]) -> Dropped:
+        """Add the tier's usable tests to the pool; return what was dropped, by reason."""
+        if isinstance(self.place.target, Untestable):
+            return {}
+        tests, unusable = testgen.parse(texts, self.place.target, self.tier.name)
+        known = {test.text for test in self.place.pool}
+        fresh = [test for test in tests if test.text not in known]
+        kept, useless = await self.runner.useful(self.place, fresh)
+        self.place.pool += kept
+        return dict(Counter(unusable) + Counter(useless))
+
+    def _evidence(self, asked: Asked, dropped: Dropped, matrix: Matrix, s: int) -> Evidence:
+        n_s, n_tests, n_t = matrix.score(s)
+        passed, failed = matrix.trusted(s)
+        written, place = asked.solutions[s], self.place
+        silent = sum(n for label, n in dropped.items() if label in testgen.SILENT)
+        return Evidence(
+            execution=self._execution(asked.programs[s]),
+            empty=not written.text.strip(),
+            syntax_ok=not testable.breaks_syntax(place.context, written.text),
+            n_tests=n_tests,
+            n_s=n_s,
+            n_t=n_t,
+            k=len(asked.solutions),
+            trusted_passed=passed,
+            trusted_failed=failed,
+            inconclusive=matrix.inconclusive(s) + silent,
+            # A whole function's first tokens only repeat its head.
+            confidence=None if place.stub else confidence.confidence(written.logprobs),
+        )
+
+    def _execution(self, program: str | None) -> Execution:
+        if isinstance(self.place.target, Untestable):
+            return "not_testable"
+        if self.runner.sandbox is None:
+            return "off"
+        if not self.step.tests:
+            return "not_asked"
+        return "ran" if program or self.place.stub else "not_testable"
+
+
+async def continued(tier: Tier, context: Context, *, background: bool) -> tuple[Generated, Usage]:
+    """Continue a document at the cursor as far as the cursor's block goes."""
+    prompt = fim.render(context, tier.line)
+    (written,), usage = await collect(tier.engine.generate([prompt], background=background), 1)
+    written.text = fim.trim(written.text, context)
+    return written, usage
+
+
+def _runs(matrix: Matrix, s: int) -> tuple[TestRun, ...]:
+    return tuple(
+        TestRun(
+            text=test.text,
+            origin=test.origin,
+            trusted=test.trusted,
+            strong=test.check.strong,
+            outcome=outcome.kind,
+            seen=outcome.seen,
+            detail=outcome.detail,
+            ms=outcome.ms,
+        )
+        for test, outcome in zip(matrix.tests, matrix.outcomes[s], strict=True)
+    )
