@@ -118,3 +118,12 @@ def test_every_setting_says_what_it_is_for():
 
 def test_the_documentation_is_the_one_generated():
     assert DOCS.read_text("utf-8") == document()
+
+
+def test_a_plan_that_does_not_exist_is_replaced_by_the_default():
+    settings, faults = parse({"completion": {"plan": "enormous"}})
+    assert settings.completion.plan == "default"
+    assert faults == [
+        'cascade.completion.plan is "enormous", but must be one of default, small, large; '
+        '"default" is used.'
+    ]

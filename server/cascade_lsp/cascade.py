@@ -38,7 +38,11 @@ class CascadeOptions:
     """What is asked of the tiers, and how long an explicit request may wait for it."""
 
     plan: str = field(
-        default="default", metadata={"help": "The plan in force, by its name in plans.toml."}
+        default="default",
+        metadata={
+            "help": "The plan in force, by its name in plans.toml.",
+            "choices": tuple(load_plans()),
+        },
     )
     escalate: Literal["on_failure", "on_doubt"] = field(
         default="on_failure",

@@ -70,10 +70,16 @@ class Entry:
         return float(self.metadata.get("least", min(0, self.default)))
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """Return the texts of which the setting must be one; empty where it is free."""
+        literal = get_args(self.kind) if get_origin(self.kind) is Literal else ()
+        return tuple(self.metadata.get("choices", literal))
+
+    @property
     def values(self) -> str:
         """Return in words what the setting may be."""
-        if get_origin(self.kind) is Literal:
-            return "one of " + ", ".join(get_args(self.kind))
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
         if self.kind in (int, float):
             return f"{_WORDS[self.kind]}, at least {self.least:g}"
         return _WORDS.get(self.kind, "a list of texts")
@@ -116,8 +122,8 @@ def _value(entry: Entry, raw: object, path: str, faults: list[str]) -> object:
 
 
 def _fits(entry: Entry, raw: object) -> bool:
-    if get_origin(entry.kind) is Literal:
-        return isinstance(raw, str) and raw in get_args(entry.kind)
+    if entry.choices:
+        return isinstance(raw, str) and raw in entry.choices
     if get_origin(entry.kind) is tuple:
         return isinstance(raw, list) and all(isinstance(item, str) for item in raw)
     if entry.kind in (int, float) and isinstance(raw, int | float) and not isinstance(raw, bool):
