@@ -112,7 +112,8 @@ def _kernels(title: str, facts: ModelFacts) -> Finding:
     cause = machine.safe_cause(paths.machine_path(), machine.build_key()) or "cause unknown"
     found = (
         f"this build of llama.cpp crashes here with repacked weights ({cause}), so they are off; "
-        "prompts and answers are up to 1.4 times slower for models that would be repacked"
+        "where it was measured that cost the 0.5B model nothing and the 1.5B model 13 % of its "
+        "speed of writing"
     )
     remedy = (
         'CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON '
