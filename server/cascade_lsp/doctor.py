@@ -24,7 +24,7 @@ from cascade_lsp.errors import CascadeError, LedgerError
 from cascade_lsp.sandbox import make_sandbox
 from cascade_lsp.settings import Settings
 
-MEGABYTE = 1024 * 1024
+MEGABYTE = 1_000_000
 ALLOWANCE_MB = 500  # a worker's memory beyond its weights, at 4,096 tokens of context
 MONTH_S = 30 * 86400.0
 
