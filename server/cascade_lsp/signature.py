@@ -1,7 +1,7 @@
 """Whether a call with literal arguments fits a function's head: its parameters and annotations.
 
 Pure reading of syntax. Annotations that are not understood accept everything; a small model's
-tests are wrong about the arguments more often than about anything else.
+tests are often wrong about the arguments.
 """
 
 import ast
