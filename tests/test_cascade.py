@@ -259,6 +259,7 @@ async def test_half_a_draft_of_a_stub_is_not_judged_as_the_function(sandbox: San
     assert draft.text == "n = n + 2"
     assert record.answer.text == "return n * 2"
     assert record.answer.tier == "small"
+    assert record.answer.usage.prompt_tokens == 10 + 3 * 10  # the draft's, then the batch's
 
 
 WORTH = [

@@ -97,7 +97,6 @@ class CascadeServer(EditorServer):
         self._ledger: Ledger | None = None
         self._writing = asyncio.Lock()
         self._desks: dict[str, Desk] = {}
-        self._checked = set[str]()
         self._recent: dict[str, Record] = {}  # with their texts, which the ledger may not keep
         self._register()
 
@@ -127,7 +126,7 @@ class CascadeServer(EditorServer):
             return []
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         found = self._cache.get(place.context)
-        if found is None or (invoked and found.candidate_id not in self._checked):
+        if found is None or (invoked and not self._is_tested(found.candidate_id)):
             self._stop_verifications()
             cascade = await self._ready()
             thought = await self._think(cascade, place) if invoked else None
@@ -206,12 +205,15 @@ class CascadeServer(EditorServer):
 
     def _remember(self, place: Place, record: Record) -> Cached | None:
         """Put a judged answer in the place of whatever was suggested there."""
-        if record.answer.evidence.execution != "not_asked":
-            self._checked.add(record.id)
         if not record.answer.text:
             return None
         self._cache.put(place.context, record.answer.text, record.id)
         return Cached(record.answer.text, record.id)
+
+    def _is_tested(self, decision_id: str) -> bool:
+        """Say whether this session's decision had its turn with tests already."""
+        record = self._recent.get(decision_id)
+        return record is not None and record.answer.evidence.execution != "not_asked"
 
     def _announce(self, place: Place, better: Cached) -> None:
         """Tell the editor of a better answer, unless the user has edited meanwhile."""

@@ -7,7 +7,7 @@ for `cascade`.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cascade_lsp import confidence, fim, testable, testgen
 from cascade_lsp.context import Context
@@ -177,7 +177,8 @@ class Turn:
         place = self.place
         program = place.program(draft.text, whole=True) if draft else None
         if place.stub and program is None:
-            return await self._ask_for_bodies(place.stub)
+            asked = await self._ask_for_bodies(place.stub)
+            return replace(asked, usage=asked.usage + draft.usage) if draft else asked
         if draft is not None:
             written, usage = Generated(draft.text, list(draft.logprobs)), draft.usage
         else:
