@@ -46,7 +46,7 @@ StyleName = Literal["prefix", "psm", "spm", "chat"]
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Which models are used, and where else on this disk copies of them may lie."""
+    """Which models are used."""
 
     small: str = field(
         default="qwen2.5-coder-0.5b-instruct-q4_k_m",
@@ -55,10 +55,6 @@ class ModelOptions:
     large: str = field(
         default="qwen2.5-coder-1.5b-instruct-q4_k_m",
         metadata={"help": "The model asked when the small one failed, by its catalogue name."},
-    )
-    folders: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "Folders in which to look for a model's file before downloading it."},
     )
 
 

@@ -82,7 +82,7 @@ class Entry:
             return "one of " + ", ".join(self.choices)
         if self.kind in (int, float):
             return f"{_WORDS[self.kind]}, at least {self.least:g}"
-        return _WORDS.get(self.kind, "a list of texts")
+        return _WORDS[self.kind]
 
 
 def _entries(group: type) -> Iterator[Entry]:
@@ -114,7 +114,7 @@ def _value(entry: Entry, raw: object, path: str, faults: list[str]) -> object:
     if is_dataclass(entry.kind):
         return _read(entry.kind, raw, path, faults)  # type: ignore[arg-type]
     if _fits(entry, raw):
-        return tuple(raw) if isinstance(raw, list) else raw
+        return raw
     faults.append(
         f"{path} is {_shown(raw)}, but must be {entry.values}; {_shown(entry.default)} is used."
     )
@@ -124,8 +124,6 @@ def _value(entry: Entry, raw: object, path: str, faults: list[str]) -> object:
 def _fits(entry: Entry, raw: object) -> bool:
     if entry.choices:
         return isinstance(raw, str) and raw in entry.choices
-    if get_origin(entry.kind) is tuple:
-        return isinstance(raw, list) and all(isinstance(item, str) for item in raw)
     if entry.kind in (int, float) and isinstance(raw, int | float) and not isinstance(raw, bool):
         whole = isinstance(raw, int) or entry.kind is float
         return whole and entry.least <= raw <= LARGEST
