@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from cascade_lsp import explain
 from cascade_lsp.cascade import Cascade, CascadeOptions
 from cascade_lsp.engine import Prompt
-from cascade_lsp.errors import EngineError, UsageError
+from cascade_lsp.errors import EngineError, ModelError, UsageError
+from cascade_lsp.ledger import Record
 from cascade_lsp.policy import Reason
 from cascade_lsp.sandbox import (
     Check,
@@ -18,6 +20,7 @@ from cascade_lsp.sandbox import (
     Status,
     make_sandbox,
 )
+from cascade_lsp.testable import Untestable
 from cascade_lsp.turn import Event, Judged, Started, Tier, Written
 from tests.marked import place
 from tests.scripted import LostEngine, ScriptedEngine, is_test_prompt
@@ -193,7 +196,7 @@ async def test_a_tier_that_is_not_installed_is_left_out(sandbox: Sandbox) -> Non
     alone = Cascade([Tier("large", "l", model(RIGHT))], sandbox)
     record = await alone.complete(place(STUB))
     assert record.answer.tier == "large"
-    with pytest.raises(EngineError, match="models fetch"):
+    with pytest.raises(ModelError, match="models fetch"):
         await Cascade([], sandbox).complete(place(STUB))
 
 
@@ -301,3 +304,59 @@ async def test_a_draft_that_was_not_tested_says_so(sandbox: Sandbox) -> None:
     draft = await cascade.draft(place(STUB))
     record = cascade.unverified(place(STUB), draft)
     assert (record.id, record.decision.reason) == (draft.id, Reason.NOT_CHECKED)
+
+
+# -- the function as it stands ---------------------------------------------------------------------
+
+WRITTEN = 'def double(n: int) -> int:\n    """Return twice n."""\n    ║return n + 2\n\n\nx = 1\n'
+
+
+async def test_a_function_that_passes_the_tests_asks_nobody_for_another(sandbox: Sandbox) -> None:
+    small = model(WRONG)
+    document = WRITTEN.replace("n + 2", "n * 2")
+    record = await cascade_of(small, model(RIGHT), sandbox).check(place(document))
+    assert isinstance(record, Record)
+    assert [a.tier for a in record.attempts] == ["document"]
+    assert record.attempts[0].decision.action == "accept"
+    assert all(is_test_prompt(prompt) for batch in small.asked for prompt in batch)
+
+
+async def test_the_tests_of_a_function_are_written_without_its_body(sandbox: Sandbox) -> None:
+    small = model(RIGHT)
+    await cascade_of(small, model(RIGHT), sandbox).check(place(WRITTEN))
+    prompts = [piece.text for batch in small.asked for p in batch for piece in p.pieces]
+    assert not any("n + 2" in text for text in prompts)
+
+
+async def test_a_function_that_fails_gets_a_version_that_holds(sandbox: Sandbox) -> None:
+    record = await cascade_of(model(WRONG), model(RIGHT), sandbox).check(place(WRITTEN))
+    assert isinstance(record, Record)
+    assert [a.tier for a in record.attempts] == ["document", "small", "large"]
+    assert record.attempts[0].text == "return n + 2"
+    assert (record.answer.tier, record.answer.text) == ("large", "return n * 2")
+    assert record.trigger == "verify"
+    assert "the large model's version is better" in explain.verdict(record)
+
+
+async def test_what_the_user_wrote_gives_way_only_to_what_is_better(sandbox: Sandbox) -> None:
+    record = await cascade_of(model(WRONG), model(WRONG), sandbox).check(place(WRITTEN))
+    assert isinstance(record, Record)
+    assert len(record.attempts) == 3
+    assert record.answer.tier == "document"
+    assert "no model has written a better one" in explain.verdict(record)
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (STUB, "no body yet"),
+        ("x = 1║\n", "not in a function"),
+        ("def f(x):\n    ║if x:\n        return 1\n", "on every path"),
+    ],
+)
+async def test_a_function_that_cannot_be_judged_says_why(
+    sandbox: Sandbox, document: str, reason: str
+) -> None:
+    found = await cascade_of(model(RIGHT), model(RIGHT), sandbox).check(place(document))
+    assert isinstance(found, Untestable)
+    assert reason in found.reason

@@ -13,7 +13,7 @@ from markdown_it.token import Token
 
 from cascade_lsp import explain
 from cascade_lsp.engine import Usage
-from cascade_lsp.ledger import Attempt, Record, TestRun
+from cascade_lsp.ledger import Attempt, Event, Record, TestRun
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
 
 BODY = "    return sorted(values)[len(values) // 2]"
@@ -318,7 +318,8 @@ def test_the_explanation_as_json_has_exactly_the_documented_fields() -> None:
     written = json.loads(json.dumps(explain.as_json(record(told, RESCUE))))
     assert written["attempts"][1]["dropped"] == {"does_not_call": 2}
     assert written["attempts"][0]["score"] == 1 / 6
-    alone = json.loads(json.dumps(explain.as_json(record(told))))
+    events = [Event("kept", 1.7e9, 0.5)]
+    alone = json.loads(json.dumps(explain.as_json(record(told), events)))
     assert explain.__doc__
     assert keys(alone) == names(explain.__doc__.split("renamed:")[1])
 

@@ -4,8 +4,9 @@ import threading
 import pytest
 
 from cascade_lsp.errors import LedgerError
+from cascade_lsp.keystroke import RETRY_S
 from cascade_lsp.ledger import Ledger, LedgerOptions
-from cascade_lsp.server import RETRY_S, CascadeServer
+from cascade_lsp.server import CascadeServer
 from tests.protocol.editors import AUTOMATIC, INVOKED, URI, NearEditor, Refusal
 from tests.protocol.scripted_cascade import Script, ScriptedCascade
 
@@ -271,7 +272,8 @@ async def test_a_shown_draft_is_recorded_even_if_its_verification_is_cut_short(b
 
 
 def kinds(ledger, decision):
-    return [event.kind for event in ledger.events(decision)]
+    """Return what became of a suggestion after it was answered."""
+    return [e.kind for e in ledger.events(decision) if e.kind != "answered"]
 
 
 async def test_an_accepted_suggestion_is_noted(begin, ledger):
@@ -333,7 +335,7 @@ async def test_this_session_is_explained_with_the_texts_that_the_ledger_does_not
 async def test_an_unknown_decision_is_said_to_be_unknown(begin):
     session = await begin()
     told = await session.editor.run("cascade.explainEscalation", "nothing")
-    assert told == {"id": None, "markdown": "No such decision is on record."}
+    assert told == {"id": None, "markdown": "No such decision is on record.", "record": None}
 
 
 @pytest.mark.parametrize("arguments", [[], [1], ["a", "b"], [{"id": "a"}]])
@@ -355,7 +357,8 @@ async def test_the_status_light_goes_on_and_out_again(begin):
     assert (True, "Writing") in said
     assert said[-1] == (False, "")
     light = await session.editor.run("cascade.status")
-    assert light == {"busy": False, "message": "", "kind": "Normal"}
+    shown = {key: light[key] for key in ("busy", "message", "kind", "state")}
+    assert shown == {"busy": False, "message": "", "kind": "Normal", "state": "ready"}
 
 
 async def test_the_status_light_goes_out_when_a_request_is_cancelled(begin):

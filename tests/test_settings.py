@@ -19,7 +19,7 @@ GROUPS = {
     for entry in dataclasses.fields(Settings)
     if entry.default_factory is not dataclasses.MISSING
 }
-NAMES = ["enabled", "max_file_kb", *GROUPS, "cascade"]
+NAMES = ["enabled", "max_file_kb", "disabled_languages", *GROUPS, "cascade"]
 LEAVES = [leaf for group in GROUPS.values() for leaf in group]
 TREES = st.dictionaries(
     st.sampled_from(NAMES) | st.text(max_size=5),

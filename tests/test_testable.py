@@ -9,6 +9,7 @@ from cascade_lsp.testable import (
     Untestable,
     body_from,
     breaks_syntax,
+    emptied,
     find,
     program,
     stub_program,
@@ -232,3 +233,26 @@ def test_a_text_is_held_to_what_the_place_allows(marked: str, text: str, breaks:
 
 def test_a_language_without_a_grammar_is_never_broken() -> None:
     assert not breaks_syntax(place("x = ║", language="klingon"), "((")
+
+
+# -- a function that has a body --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "body"),
+    [
+        ("def f(x):\n    retu║rn x\n", "return x"),
+        (
+            'def f(x):\n    """Doc."""\n    # why\n    y = x  # é\n    return y║\n\nz = 1\n',
+            "# why\n    y = x  # é\n    return y",
+        ),
+        ("@cache\ndef f(x):║\n    return x\n", "return x"),
+        ("é = 1\ndef f(x): return x║\n", "return x"),
+    ],
+)
+def test_a_function_is_emptied_to_a_stub_and_its_body_makes_it_whole_again(document, body):
+    context = place(document)
+    stub, found = emptied(context)
+    assert found == body
+    assert stub.completed(found) == context.document
+    assert find(stub).stub

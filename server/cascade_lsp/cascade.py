@@ -14,11 +14,12 @@ from typing import Literal
 
 from cascade_lsp import confidence, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.errors import EngineError, UsageError
-from cascade_lsp.ledger import Attempt, Record
+from cascade_lsp.engine import Usage
+from cascade_lsp.errors import EngineError, ModelError, UsageError
+from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.plans import Plan, Step, load_plans
-from cascade_lsp.policy import Evidence, Policy, decide
-from cascade_lsp.sandbox import Limits, Sandbox
+from cascade_lsp.policy import Evidence, Policy, Reason, decide
+from cascade_lsp.sandbox import Limits, Sandbox, Status
 from cascade_lsp.testable import Target, Untestable
 from cascade_lsp.turn import (
     Draft,
@@ -151,6 +152,24 @@ class Cascade:
         await self._run(place, draft)
         return await self._finish(place)
 
+    async def check(self, context: Context, watch: Watch | None = None) -> Record | Untestable:
+        """Test the function at the cursor as it stands, and let the tiers write it anew if it
+        fails; its own body is the first attempt, of the tier "document"."""
+        emptied = testable.emptied(context)
+        if isinstance(emptied, Untestable):
+            return emptied
+        stub, body = emptied
+        tier = self._first()
+        draft = Draft(_new_id(), body, tier.name, (), Usage(), time.time())
+        place = self._place(stub, "verify", draft=draft, plan="default", watch=watch)
+        step = place.plan.steps[0]
+        turn = Turn(place, tier, step, self._runner)
+        attempt = await turn.take(self._policy(step), draft, last=False)
+        place.attempts.append(replace(attempt, tier=DOCUMENT, model="", features={}))
+        if attempt.decision.reason in (Reason.TRUSTED_FAILED, Reason.TESTS_FAILED):
+            await self._run(place)
+        return await self._finish(place)
+
     async def _run(self, place: Place, draft: Draft | None = None) -> None:
         """Take the tiers' turns in order, until one is accepted or none is left."""
         steps = [step for step in place.plan.steps if step.tier in self.tiers]
@@ -177,7 +196,8 @@ class Cascade:
 
     async def _best(self, place: Place, attempts: Sequence[Attempt]) -> int:
         """Return the attempt to answer with: over the tests of all tiers, the usable answer that
-        fails fewest trusted tests, then passes most; the larger tier's where they tie."""
+        fails fewest trusted tests, then passes most; the larger tier's where they tie, but what
+        the user wrote gives way only to what is better."""
         if len(attempts) == 1:
             return 0
         programs = [place.program(attempt.text, whole=False) for attempt in attempts]
@@ -186,7 +206,8 @@ class Cascade:
         def rank(i: int) -> tuple[bool, int, int, int]:
             evidence = attempts[i].evidence
             usable = not evidence.empty and evidence.syntax_ok
-            return usable, -matrix.trusted(i)[1], matrix.score(i)[0], i
+            last = len(attempts) if attempts[i].tier == DOCUMENT else i
+            return usable, -matrix.trusted(i)[1], matrix.score(i)[0], last
 
         return max(range(len(attempts)), key=rank)
 
@@ -246,8 +267,14 @@ class Cascade:
             ms=round(ms, 1),
         )
 
+    async def sandbox_status(self) -> Status:
+        """Say which sandbox tests run in, and why."""
+        sandbox = self._runner.sandbox
+        return await sandbox.status() if sandbox else Status("none", "running code is turned off")
+
     async def load(self) -> None:
-        """Make the first tier ready to answer; raise EngineError if it cannot be."""
+        """Make the first tier ready to answer; raise ModelError if no model is here, EngineError
+        if it cannot be."""
         await self._first().engine.start()
 
     async def close(self) -> None:
@@ -262,8 +289,8 @@ def _unwatched(_event: Event) -> None:
     pass
 
 
-def _no_model() -> EngineError:
-    return EngineError(
+def _no_model() -> ModelError:
+    return ModelError(
         "No model is there to answer. Run `cascade models fetch` to download the default ones."
     )
 

@@ -50,11 +50,17 @@ class ModelOptions:
 
     small: str = field(
         default="qwen2.5-coder-0.5b-instruct-q4_k_m",
-        metadata={"help": "The model that answers every keystroke, by its catalogue name."},
+        metadata={
+            "help": "The model that answers every keystroke, by its catalogue name.",
+            "guarded": True,
+        },
     )
     large: str = field(
         default="qwen2.5-coder-1.5b-instruct-q4_k_m",
-        metadata={"help": "The model asked when the small one failed, by its catalogue name."},
+        metadata={
+            "help": "The model asked when the small one failed, by its catalogue name.",
+            "guarded": True,
+        },
     )
 
 
@@ -132,6 +138,20 @@ class Status:
     def added(self) -> bool:
         """Say whether the user added this model."""
         return not self.model.sources
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the model in brief as plain JSON values."""
+        model = self.model
+        return {
+            "name": model.name,
+            "role": model.role,
+            "path": str(self.path) if self.path else None,
+            "size_bytes": model.size_bytes,
+            "sha256": model.sha256,
+            "licence": model.licence,
+            "run_here": model.run_here,
+            "added": self.added,
+        }
 
 
 @dataclass(frozen=True, slots=True)

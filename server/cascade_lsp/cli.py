@@ -207,7 +207,7 @@ def explain(
         what = f"There is no decision {decision!r}" if decision else "There is no decision yet"
         raise UsageError(f"{what} in {ledger.path}. `cascade explain --since 7d` lists them.")
     if as_json:
-        _print_json(explanation.as_json(record))
+        _print_json(explanation.as_json(record, ledger.events(record.id)))
     else:
         _show(explanation.decision(record))
 
@@ -319,7 +319,7 @@ def models_list(as_json: Json = False) -> None:
 
     statuses = catalogue.load().status()
     if as_json:
-        _print_json([_status_json(status) for status in statuses])
+        _print_json([status.as_json() for status in statuses])
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("", "name", "role", "size", "licence", "run here"):
@@ -331,20 +331,6 @@ def models_list(as_json: Json = False) -> None:
         size = f"{model.size_bytes / 1e6:,.0f} MB"
         table.add_row(here, model.name, model.role or "", size, model.licence, ran)
     Console().print(table)
-
-
-def _status_json(status: Any) -> dict[str, Any]:
-    model = status.model
-    return {
-        "name": model.name,
-        "role": model.role,
-        "path": str(status.path) if status.path else None,
-        "size_bytes": model.size_bytes,
-        "sha256": model.sha256,
-        "licence": model.licence,
-        "run_here": model.run_here,
-        "added": status.added,
-    }
 
 
 Name = Annotated[str, typer.Argument(help="A model's name in the catalogue.")]

@@ -24,11 +24,12 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
 from pygls.lsp.server import LanguageServer
+from pygls.progress import Progress
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 
 from cascade_lsp import __version__
 from cascade_lsp.documents import EditorDocument, EditorWorkspace
-from cascade_lsp.errors import CascadeError
+from cascade_lsp.errors import CascadeError, ModelError
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,11 +40,14 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the editor's status light shows; `kind` is Normal, Warning or Inactive."""
+    """What the editor's status light shows; `kind` is Normal, Warning or Inactive, `state` what
+    it stands for: ready, loading, thinking, verifying, escalating, escalated, paused, off,
+    model_missing or error."""
 
     busy: bool = False
     message: str = ""
     kind: str = "Normal"
+    state: str = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,26 @@ class EditorPipe(StdoutWriter):
                 _LOG.info("the editor has gone")
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A progress bar of the editor; of an editor without bars, nothing."""
+
+    bars: Progress
+    token: str
+
+    @property
+    def ended(self) -> bool:
+        """Say whether the user has ended what it shows."""
+        future = self.bars.tokens.get(self.token)
+        return future is not None and future.cancelled()
+
+    def report(self, message: str, percentage: int | None = None) -> None:
+        """Show how far it is."""
+        if self.token in self.bars.tokens:
+            now = types.WorkDoneProgressReport(message=message, percentage=percentage)
+            self.bars.report(self.token, now)
+
+
 class EditorServer(LanguageServer):
     """A server of one editor: its documents, its status light, and the tasks behind its replies."""
 
@@ -183,6 +207,16 @@ class EditorServer(LanguageServer):
         found = await self.workspace_configuration_async(wanted)
         return found[0] if found else None
 
+    async def choose(self, question: str, *choices: str) -> str | None:
+        """Ask the user, once per session; return the choice, None if there was none."""
+        if question in self._told:
+            return None
+        self._told.add(question)
+        actions = [types.MessageActionItem(choice) for choice in choices]
+        asked = types.ShowMessageRequestParams(types.MessageType.Warning, question, actions)
+        answer = await self.window_show_message_request_async(asked)
+        return answer.title if answer else None
+
     def watch_settings(self, section: str) -> None:
         """Ask the editor to tell of changed settings, if it has to be asked."""
         workspace = self.client_capabilities.workspace
@@ -206,33 +240,38 @@ class EditorServer(LanguageServer):
             self.light = status
             self.protocol.notify("didChangeStatus", asdict(status))
 
+    def resting(self) -> Status:
+        """Return what the light shows when nothing is under way."""
+        return Status()
+
     @contextmanager
-    def busy(self, message: str) -> Iterator[None]:
+    def busy(self, message: str, state: str) -> Iterator[None]:
         """Show that something is under way; however it ends, that is taken back."""
         self._working += 1
-        self.show(Status(busy=True, message=message))
-        after, started = Status(), time.perf_counter()
+        self.show(Status(busy=True, message=message, state=state))
+        failed, started = None, time.perf_counter()
         try:
             yield
         except CascadeError as error:
-            after = Status(message=str(error), kind="Warning")
+            cause = "model_missing" if isinstance(error, ModelError) else "error"
+            failed = Status(message=str(error), kind="Warning", state=cause)
             raise
         finally:
             self._working -= 1
             _LOG.info("%s: %.0f ms", message, (time.perf_counter() - started) * 1000)
-            self.show(replace(after, busy=self._working > 0))
+            self.show(replace(failed or self.resting(), busy=self._working > 0))
 
     @asynccontextmanager
-    async def progress_bar(self, title: str) -> AsyncIterator[None]:
+    async def progress_bar(self, title: str, *, can_be_ended: bool = False) -> AsyncIterator[Bar]:
         """Show a progress bar, where the editor has them."""
         window = self.client_capabilities.window
         bars, token = self.work_done_progress, str(uuid.uuid4())
         if window and window.work_done_progress:
             with suppress(TimeoutError, JsonRpcException):
                 await asyncio.wait_for(bars.create_async(token), ANSWER_S)
-                bars.begin(token, types.WorkDoneProgressBegin(title))
+                bars.begin(token, types.WorkDoneProgressBegin(title, cancellable=can_be_ended))
         try:
-            yield
+            yield Bar(bars, token)
         finally:
             if bars.tokens.pop(token, None):  # pygls would keep it for ever
                 bars.end(token, types.WorkDoneProgressEnd())

@@ -7,9 +7,9 @@ and control characters are shown, not sent to the terminal.
 `as_json` (`cascade explain --json`) has this shape; fields may be added, none is renamed:
 
     {id, created, uri, language, line, column, function, untestable, trigger, plan, ms, chosen,
-     verdict, otherwise,
-     attempts: [{tier, model, text, tests: [{text, origin, trusted, strong, outcome, seen, detail,
-       ms}], dropped: {REASON: count}, features: {NAME: figure},
+     verdict, otherwise, events: [{kind, at, value}],
+     attempts: [{tier, model, text, why, tests: [{text, origin, trusted, strong, outcome, seen,
+       detail, ms}], dropped: {REASON: count}, features: {NAME: figure},
        evidence: {execution, empty, syntax_ok, n_tests, n_s, n_t, k, trusted_passed,
          trusted_failed, inconclusive, confidence},
        score, policy: {theta, theta_trusted, escalate, min_confidence},
@@ -27,7 +27,7 @@ from typing import Any
 import cattrs
 
 from cascade_lsp.engine import Usage
-from cascade_lsp.ledger import Attempt, Record, TestRun
+from cascade_lsp.ledger import DOCUMENT, Attempt, Event, Record, TestRun
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
 from cascade_lsp.sandbox import Outcome
 
@@ -63,12 +63,31 @@ def as_result(record: Record) -> dict[str, Any]:
     }
 
 
-def as_json(record: Record) -> dict[str, Any]:
+def as_json(record: Record, events: Sequence[Event] = ()) -> dict[str, Any]:
     """Return everything known of a decision; the shape is in this module's docstring."""
     told: dict[str, Any] = cattrs.unstructure(record)
     for attempt, tried in zip(told["attempts"], record.attempts, strict=True):
-        attempt["score"] = tried.evidence.score
-    return {**told, "verdict": verdict(record), "otherwise": otherwise(record)}
+        attempt |= {"score": tried.evidence.score, "why": why(tried)}
+    said = {"verdict": verdict(record), "otherwise": otherwise(record)}
+    return {**told, **said, "events": [asdict(event) for event in events]}
+
+
+def as_row(record: Record, events: Sequence[Event]) -> dict[str, Any]:
+    """Return a decision in brief, as a list of decisions shows it."""
+    return {
+        "id": record.id,
+        "created": record.created,
+        "uri": record.uri,
+        "line": record.line,
+        "function": record.function,
+        "trigger": record.trigger,
+        "tier": record.answer.tier,
+        "action": record.decision.action,
+        "reason": record.decision.reason,
+        "verdict": verdict(record),
+        "ms": record.ms,
+        "accepted": any(event.kind == "accepted" for event in events),
+    }
 
 
 def decision(record: Record) -> str:
@@ -110,6 +129,8 @@ def _decisive(record: Record) -> Attempt:
 def verdict(record: Record) -> str:
     """Return the verdict of a decision as one sentence or two."""
     first, answer = _decisive(record), record.answer
+    if record.attempts[0].tier == DOCUMENT:
+        return _verdict_on_document(record)
     if len(record.attempts) == 1:
         if first.decision.action == "accept":
             return f"Accepted the {first.tier} model's answer: {why(first)}."
@@ -120,6 +141,17 @@ def verdict(record: Record) -> str:
         return f"{refused}; the {last.tier} model's was taken ({why(last)})."
     no_better = f"the {last.tier} model's is no better ({why(last)})"
     return f"{refused}; {no_better}, so the {answer.tier} model's was kept."
+
+
+def _verdict_on_document(record: Record) -> str:
+    own, answer = record.attempts[0], record.answer
+    name = record.function
+    if own.decision.action == "accept":
+        return f"Nothing speaks against {name} as it stands: {why(own)}."
+    failed = f"{name} as it stands is not confirmed: {why(own)}"
+    if answer is own:
+        return f"{failed}; no model has written a better one."
+    return f"{failed}; the {answer.tier} model's version is better ({why(answer)})."
 
 
 def why(attempt: Attempt) -> str:
@@ -141,7 +173,8 @@ def otherwise(record: Record) -> str:
     attempt = _decisive(record)
     e, policy = attempt.evidence, attempt.policy
     accepted = _accepts(e, policy)
-    answer = f"The {attempt.tier} model's answer"
+    written = attempt.tier != DOCUMENT
+    answer = f"The {attempt.tier} model's answer" if written else "The function as it stands"
     for words, altered in _worse(e, policy) if accepted else _better(e, policy):
         if _accepts(altered, policy) != accepted:
             return f"{answer} would {'not ' if accepted else ''}have been accepted if {words}."
@@ -213,7 +246,8 @@ def _asked(record: Record) -> str:
 def _turn(attempt: Attempt, language: str) -> Iterator[str]:
     action = attempt.decision.action
     yield f"## {_plain(attempt.tier)}: {_DONE[action]}"
-    yield f"{_code(attempt.model)}: {_plain(why(attempt))}.{_score(attempt)}"
+    who = f"{_code(attempt.model)}: " if attempt.model else ""
+    yield f"{who}{_plain(why(attempt))}.{_score(attempt)}"
     if attempt.text:
         yield _fenced(attempt.text, language)
     elif not attempt.evidence.empty:

@@ -8,7 +8,7 @@ unless the user turned that on. What `Ledger.record` returned from is there afte
                  tier: of the answer; action, reason, observed, required: of `Record.decision`
                  attempts: JSON list of `Attempt` as it stands, with raw features, evidence, the
                  thresholds in force (policy), tests and their outcomes, and usage
-    events       decision, kind (key: both), at: what became of a suggestion, when first
+    events       decision, kind (key: both), at, value: what became of a suggestion, when first
 
 The tests of all decisions, for example:
 
@@ -38,6 +38,8 @@ from cascade_lsp.sandbox import Outcome
 _LOG = logging.getLogger(__name__)
 _BUSY_S = 10.0
 
+DOCUMENT = "document"  # the tier of what the user wrote and asked to verify
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerOptions:
@@ -45,7 +47,10 @@ class LedgerOptions:
 
     source_text: bool = field(
         default=False,
-        metadata={"help": "Keep the suggested text and docstring examples in the ledger too."},
+        metadata={
+            "help": "Keep the suggested text and docstring examples in the ledger too.",
+            "guarded": True,
+        },
     )
 
 
@@ -69,6 +74,8 @@ class TestRun:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One tier's turn: what it offered, how that was tested, how it was judged, what it cost.
+
+    The tier DOCUMENT is the function as it stood; the cost is then that of its tests.
 
     `features` are raw figures (mean probability of the first tokens and so on); `dropped` counts
     the generated test lines that were not used, by reason.
@@ -123,10 +130,12 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Event:
     """What became of a suggestion: `kind` such as shown, accepted or partially_accepted, and
-    `at` in seconds since the epoch."""
+    `at` in seconds since the epoch; `value` is the wait in ms of "answered", the share in [0, 1]
+    of "kept"."""
 
     kind: str
     at: float
+    value: float | None = None
 
 
 class Ledger:
@@ -165,11 +174,11 @@ class Ledger:
         with self._database("written") as db:
             db.execute(_UPSERT, _row(kept))
 
-    def event(self, decision: str, kind: str) -> None:
+    def event(self, decision: str, kind: str, value: float | None = None) -> None:
         """Note what became of a suggestion; the first event of a kind counts, repeats do not."""
-        insert = "INSERT INTO events VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        insert = "INSERT INTO events VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         with self._database("written") as db:
-            db.execute(insert, (decision, kind, time.time()))
+            db.execute(insert, (decision, kind, time.time(), value))
 
     def get(self, decision: str) -> Record | None:
         """Return the decision with this id, if it is kept."""
@@ -187,9 +196,21 @@ class Ledger:
 
     def events(self, decision: str) -> tuple[Event, ...]:
         """Return what became of this decision's suggestion, oldest first."""
-        query = "SELECT kind, at FROM events WHERE decision = ? ORDER BY at, rowid"
+        query = "SELECT kind, at, value FROM events WHERE decision = ? ORDER BY at, rowid"
         with self._database("read") as db:
             return tuple(Event(*row) for row in db.execute(query, (decision,)))
+
+    def events_since(self, seconds: float) -> Mapping[str, tuple[Event, ...]]:
+        """Return the events of the decisions of the last `seconds`, by decision."""
+        query = (
+            "SELECT e.decision, e.kind, e.at, e.value FROM events e JOIN decisions d "
+            "ON d.id = e.decision WHERE d.created >= ? ORDER BY e.at, e.rowid"
+        )
+        found: dict[str, tuple[Event, ...]] = {}
+        with self._database("read") as db:
+            for decision, *event in db.execute(query, (time.time() - seconds,)):
+                found[decision] = (*found.get(decision, ()), Event(*event))
+        return found
 
     def _read(self, which: str, *values: object) -> tuple[Record, ...]:
         with self._database("read") as db:
@@ -223,8 +244,15 @@ def _decisions_and_events(db: sqlite3.Connection) -> None:
     )
 
 
+def _values_of_events(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE events ADD COLUMN value REAL")
+
+
 # Number n of this list turns schema n - 1 into schema n. Only ever append.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_decisions_and_events,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _decisions_and_events,
+    _values_of_events,
+)
 
 _COLUMNS = (
     *("id", "created", "uri", "language", "line", "column", "trigger", "plan", "function"),

@@ -1,389 +1,331 @@
-"""The language server: LSP values in, plain values through the cascade, LSP values out.
+"""The language server: every feature and command by its name in LSP, and the process.
 
-It judges nothing and runs nothing: a keystroke is gathered, looked up, drafted and answered in
-one straight line, and everything slower happens behind the reply. Whatever fails, the request
-is answered; nothing in front of the reply waits for the ledger, the sandbox or a test.
+A keystroke is answered in `keystroke`; here is what the user asks for in words: explain a
+decision, verify a function, fetch a model, pause. Commands take texts, which any editor can
+send, and answer with plain JSON values.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
 
-from cascade_lsp.cache import Cached, CompletionCache
-from cascade_lsp.context import Context, gather
-from cascade_lsp.editor import EditorServer, Status, after_reply, log_to, own_channels, stop
-from cascade_lsp.errors import CascadeError, LedgerError
+from cascade_lsp import __version__
+from cascade_lsp.editor import log_to, own_channels
+from cascade_lsp.errors import CascadeError, ModelError
+from cascade_lsp.keystroke import ACCEPT, Completer, KeystrokeServer
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
+    from cascade_lsp.catalogue import Model
+    from cascade_lsp.context import Context
+    from cascade_lsp.documents import EditorDocument
     from cascade_lsp.ledger import Ledger, Record
     from cascade_lsp.settings import Settings
-    from cascade_lsp.turn import Draft
 
-_LOG = logging.getLogger(__name__)
-
-SECTION = "cascade"
-IDLE_S = 0.3  # a verification begun while the user types on would only be cancelled
-RETRY_S = 2.0
-CLOSING_S = 1.5
-RECENT = 50  # decisions of this session that can be explained with the suggested texts
-ACCEPT = "cascade.acceptCompletion"
-OFF = Status(kind="Inactive", message="Suggestions are turned off in the settings.")
-
-Answer = TypeVar("Answer")
-
-
-class Completer(Protocol):
-    """What is asked of the cascade."""
-
-    async def load(self) -> object: ...
-    async def draft(self, context: Context) -> Draft: ...
-    async def complete(self, context: Context, *, patience_s: float) -> Record: ...
-    async def verify(self, context: Context, draft: Draft) -> Record: ...
-    def unverified(self, context: Context, draft: Draft) -> Record: ...
-    def worth_verifying(self, context: Context, draft: Draft) -> bool: ...
-    async def close(self) -> None: ...
+DAY_S = 86400.0
+LISTED = 500  # decisions at most in a list
+REPLACE = "Replace with the verified version"
+NETWORK = "No remote model is configured: nothing leaves this machine."
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where text is wanted: the context, and the range on one line that the answer replaces.
+class Finding:
+    """What verifying a function has shown, for one version of its document.
 
-    `head` is the row selected in the suggest widget; the context is as if it had been inserted.
+    `head` is the line that names the function; `edit` puts the better version in place of its
+    body, None where there is none.
     """
 
-    context: Context
-    range: types.Range
-    head: str = ""
+    version: int
+    record: Record
+    head: types.Range
+    edit: types.TextEdit | None
 
 
-@dataclass(slots=True)
-class Desk:
-    """What is under way for one document: the request, the verification behind the last one, and
-    the offset and text of what was shown, until it is accepted."""
-
-    request: asyncio.Task[Any] | None = None
-    verification: asyncio.Task[None] | None = None
-    shown: tuple[int, Cached] | None = None
-
-
-class CascadeServer(EditorServer):
-    """The server of one editor; the cascade and the ledger are opened when first needed.
-
-    `settings` are there once initialize was answered, which is before any other message.
-    """
-
-    settings: Settings
+class CascadeServer(KeystrokeServer):
+    """The server of one editor, with all that it can be asked for."""
 
     def __init__(
         self,
         make_cascade: Callable[[Settings], Completer],
         open_ledger: Callable[[Settings], Ledger],
     ) -> None:
-        super().__init__("cascade")
-        self._make_cascade, self._open_ledger = make_cascade, open_ledger
-        self._cache = CompletionCache()
-        self._cascade: Completer | None = None
-        self._loading: asyncio.Task[Completer] | None = None
-        self._ledger: Ledger | None = None
-        self._writing = asyncio.Lock()
-        self._desks: dict[str, Desk] = {}
-        self._recent: dict[str, Record] = {}  # with their texts, which the ledger may not keep
+        super().__init__(make_cascade, open_ledger)
+        self._findings: dict[str, Finding] = {}
         self._register()
 
-    # -- one keystroke -------------------------------------------------------------------------
+    # -- decisions -----------------------------------------------------------------------------
 
-    async def inline_completion(
-        self, params: types.InlineCompletionParams
-    ) -> types.InlineCompletionList:
-        """Answer a request, whatever happens; the latest one of a document ends those before."""
-        desk = self._desk(params.text_document.uri)
-        stop(desk.request)
-        desk.request = asyncio.current_task()
-        try:
-            return types.InlineCompletionList(await self._suggest(params, desk))
-        except asyncio.CancelledError:
-            if desk.request is asyncio.current_task():
-                raise  # the client cancelled; a request that was overtaken is answered empty
-        except Exception as error:  # noqa: BLE001 - no keystroke is answered with an error
-            self.failed(error)
-        return types.InlineCompletionList([])
-
-    async def _suggest(
-        self, params: types.InlineCompletionParams, desk: Desk
-    ) -> list[types.InlineCompletionItem]:
-        place = self._place(params)
-        if place is None or not self.settings.enabled:
-            return []
-        invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-        found = self._cache.get(place.context)
-        if found is None or (invoked and not self._is_tested(found.candidate_id)):
-            self._stop_verifications()
-            cascade = await self._ready()
-            thought = await self._think(cascade, place) if invoked else None
-            found = thought or found or await self._draft(cascade, place, desk)
-        if not found.text:
-            return []
-        _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
-        desk.shown = place.context.offset, found
-        return [_item(place, found)]
-
-    def _stop_verifications(self) -> None:
-        """Make room: a test of any document gives way to a keystroke in this one."""
-        for desk in self._desks.values():
-            stop(desk.verification)
-
-    async def _draft(self, cascade: Completer, place: Place, desk: Desk) -> Cached:
-        """Ask the small tier; after the reply the answer is recorded, and tested if it can be."""
-        with self.busy("Writing"):
-            draft = await cascade.draft(place.context)
-        if draft.text:
-            self._cache.put(place.context, draft.text, draft.id)
-        after_reply(partial(self._follow_up, cascade, place, desk, draft))
-        return Cached(draft.text, draft.id)
-
-    async def _think(self, cascade: Completer, place: Place) -> Cached | None:
-        """Ask the whole cascade, within the patience of someone who asked for it."""
-        patience_s = self.settings.completion.patience_s
-        with self.busy("Writing and testing"):
-            record = await cascade.complete(place.context, patience_s=patience_s)
-        after_reply(lambda: self.spawn(self._keep(record)))
-        return self._remember(place, record)
-
-    def _place(self, params: types.InlineCompletionParams) -> Place | None:
-        """Return where text is wanted; None if that is not a place in an open document."""
-        document = self.document(params.text_document.uri)
-        asked = getattr(params.text_document, "version", None)
-        if document.version is None or asked not in (None, document.version):
-            return None
-        text, offset = document.source, document.offset_at_position(params.position)
-        if len(text) > self.settings.max_file_kb * 1000:
-            return None
-        cursor = document.client_position_at_offset(offset)
-        span, head = types.Range(cursor, cursor), ""
-        if selected := params.context.selected_completion_info:
-            span, head = selected.range, selected.text
-            if not span.start.line == span.end.line == cursor.line:
-                return None
-            start, end = map(document.offset_at_position, (span.start, span.end))
-            text, offset = text[:start] + head + text[end:], start + len(head)
-        context = gather(
-            text,
-            offset,
-            uri=document.uri,
-            version=document.version,
-            language=document.language_id or "",
-            options=self.settings.context,
-        )
-        return Place(context, span, head)
-
-    # -- behind the reply ----------------------------------------------------------------------
-
-    def _follow_up(self, cascade: Completer, place: Place, desk: Desk, draft: Draft) -> None:
-        if draft.text:
-            self.spawn(self._keep(cascade.unverified(place.context, draft)))
-        if cascade.worth_verifying(place.context, draft):
-            desk.verification = self.spawn(self._verify(cascade, place, draft))
-
-    async def _verify(self, cascade: Completer, place: Place, draft: Draft) -> None:
-        await asyncio.sleep(IDLE_S)
-        with self.busy("Testing the suggestion"):
-            record = await cascade.verify(place.context, draft)
-        await self._keep(record)
-        better = self._remember(place, record)
-        if better and better.text != draft.text:
-            self._announce(place, better)
-
-    def _remember(self, place: Place, record: Record) -> Cached | None:
-        """Put a judged answer in the place of whatever was suggested there."""
-        if not record.answer.text:
-            return None
-        self._cache.put(place.context, record.answer.text, record.id)
-        return Cached(record.answer.text, record.id)
-
-    def _is_tested(self, decision_id: str) -> bool:
-        """Say whether this session's decision had its turn with tests already."""
-        record = self._recent.get(decision_id)
-        return record is not None and record.answer.evidence.execution != "not_asked"
-
-    def _announce(self, place: Place, better: Cached) -> None:
-        """Tell the editor of a better answer, unless the user has edited meanwhile."""
-        uri, seen = place.context.uri, place.context.version
-        if self.document(uri).version == seen:
-            told = {"uri": uri, "version": seen, "range": place.range}
-            self.protocol.notify("cascade/improved", {**told, "decisionId": better.candidate_id})
-
-    async def _keep(self, record: Record) -> None:
-        self._recent.pop(record.id, None)
-        self._recent[record.id] = record
-        if len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
-        await self._with_ledger(lambda ledger: ledger.record(record))
-
-    async def _with_ledger(self, use: Callable[[Ledger], Answer]) -> Answer | None:
-        """Use the ledger in a thread, one use after another; without it the user is told once."""
-        try:
-            async with self._writing:
-                if self._ledger is None:
-                    self._ledger = await asyncio.to_thread(self._open_ledger, self.settings)
-                    self.tell(self._ledger.notice)
-                return await asyncio.to_thread(use, self._ledger)
-        except LedgerError as error:
-            self.tell(str(error))
-            return None
-
-    # -- the cascade's life --------------------------------------------------------------------
-
-    async def _ready(self) -> Completer:
-        """Return the cascade with a model loaded; a cancelled keystroke never stops the loading."""
-        if self._loading is None:
-            self._loading = self.spawn(self._load())
-        return await asyncio.shield(self._loading)
-
-    async def _load(self) -> Completer:
-        cascade = None
-        try:
-            with self.busy("Loading the model"):
-                cascade = self._make_cascade(self.settings)
-                async with self.progress_bar("Loading the model"):
-                    await cascade.load()
-        except BaseException:
-            self.spawn(self._try_again(self._loading))
-            if cascade:
-                await cascade.close()
-            raise
-        self._cascade = cascade
-        return cascade
-
-    async def _try_again(self, failed: asyncio.Task[Completer] | None) -> None:
-        """After a pause let the next keystroke load: a model may have been fetched meanwhile."""
-        await asyncio.sleep(RETRY_S)
-        if self._loading is failed:
-            self._loading = None
-
-    def _configure(self, raw: object) -> None:
-        """Take new settings; what was made with the old ones is closed."""
-        from cascade_lsp.settings import parse
-
-        settings, faults = parse(raw)
-        if faults:
-            self.tell(" ".join(["Some settings of Cascade are wrong.", *faults]))
-        if settings == getattr(self, "settings", None):
-            return
-        self.settings, self._ledger = settings, None
-        self._cache.clear()
-        self.show(Status() if settings.enabled else OFF)
-        for task in (self._loading, *(desk.verification for desk in self._desks.values())):
-            stop(task)
-        cascade, self._cascade, self._loading = self._cascade, None, None
-        if cascade:
-            self.spawn(cascade.close())
-
-    async def close(self) -> None:
-        """End everything under way, and the cascade."""
-        for desk in self._desks.values():
-            stop(desk.request)
-        await super().close()
-        cascade, self._cascade = self._cascade, None
-        if cascade:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(cascade.close(), CLOSING_S)
-
-    # -- what the editor says ------------------------------------------------------------------
-
-    def initialize(self, params: types.InitializeParams) -> None:
-        """Begin the workspace, and take the first settings once this is answered."""
-        self.open_workspace(params)
-        first = params.initialization_options
-        asyncio.get_running_loop().call_soon(self._configure, first)
-
-    async def initialized(self, _params: types.InitializedParams) -> None:
-        """Ask for the settings, and to be told when they change."""
-        self.watch_settings(SECTION)
-        if raw := await self.pull_settings(SECTION):
-            self._configure(raw)
-
-    async def did_change_configuration(self, params: types.DidChangeConfigurationParams) -> None:
-        """Take the settings that were sent, or ask for them."""
-        if raw := params.settings or await self.pull_settings(SECTION):
-            self._configure(raw)
-
-    async def shut_down(self, _params: None) -> None:
-        """End everything; the editor will say when to exit."""
-        await self.close()
-
-    async def did_open(self, _params: types.DidOpenTextDocumentParams) -> None:
-        """Load the model before the first keystroke needs it."""
-        if self.settings.enabled:
-            with suppress(CascadeError):  # the user is told when the loading ends
-                await self._ready()
-
-    async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
-        """Notice an accepted suggestion, whichever way it got into the text."""
-        desk = self._desk(params.text_document.uri)
-        offset, shown = desk.shown or (0, None)
-        if shown and self.document(params.text_document.uri).source.startswith(shown.text, offset):
-            desk.shown = None
-            await self.accept(shown.candidate_id)
-
-    def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
-        """Forget what was under way for a document."""
-        desk = self._desks.pop(params.text_document.uri, Desk())
-        stop(desk.request)
-        stop(desk.verification)
-
-    async def did_show(self, params: Any) -> None:
-        """Note that a suggestion was seen."""
-        await self._event(params, "shown")
-
-    async def did_partially_accept(self, params: Any) -> None:
-        """Note that a part of a suggestion was taken."""
-        await self._event(params, "partially_accepted")
-
-    async def _event(self, params: Any, kind: str) -> None:
-        command = getattr(getattr(params, "item", None), "command", None)
-        match getattr(command, "arguments", None):
-            case [str(decision_id)]:
-                await self._with_ledger(lambda ledger: ledger.event(decision_id, kind))
-
-    async def accept(self, decision_id: str) -> None:
-        """Note that a suggestion was accepted."""
-        await self._with_ledger(lambda ledger: ledger.event(decision_id, "accepted"))
-
-    async def explain_escalation(self, decision_id: str = "") -> dict[str, str | None]:
-        """Explain a decision, or the last one."""
+    async def explain_escalation(self, decision_id: str = "") -> dict[str, Any]:
+        """Explain a decision, or the last one: as Markdown, and as `explain.as_json`."""
         last = next(reversed(self._recent), "")
         record = self._recent.get(decision_id or last) or await self._with_ledger(
             lambda ledger: ledger.get(decision_id) if decision_id else ledger.last()
         )
         if record is None:
-            return {"id": None, "markdown": "No such decision is on record."}
+            return {"id": None, "markdown": "No such decision is on record.", "record": None}
         from cascade_lsp import explain
 
-        return {"id": record.id, "markdown": explain.decision(record)}
+        events = await self._with_ledger(lambda ledger: ledger.events(record.id))
+        told = explain.as_json(record, events or ())
+        return {"id": record.id, "markdown": explain.decision(record), "record": told}
 
-    async def status(self) -> dict[str, object]:
-        """Return what the status light shows."""
-        return asdict(self.light)
+    async def decisions(self, days: str = "30") -> dict[str, Any]:
+        """Return the latest decisions in brief, newest first, and where the ledger lies."""
+        from cascade_lsp import explain, paths
 
-    # -- small things --------------------------------------------------------------------------
+        seconds = _whole(days) * DAY_S
+        records = await self._with_ledger(lambda ledger: ledger.since(seconds)) or ()
+        events = await self._with_ledger(lambda ledger: ledger.events_since(seconds)) or {}
+        latest = records[: -LISTED - 1 : -1]
+        rows = [explain.as_row(record, events.get(record.id, ())) for record in latest]
+        return {"path": str(paths.ledger_path()), "rows": rows}
 
-    def _desk(self, uri: str) -> Desk:
-        return self._desks.setdefault(uri, Desk())
+    async def statistics(self, days: str = "30") -> dict[str, Any]:
+        """Return what `statistics.report` says of the last days."""
+        from cascade_lsp import statistics
+
+        count = _whole(days)
+        records = await self._with_ledger(lambda ledger: ledger.since(count * DAY_S)) or ()
+        events = await self._with_ledger(lambda ledger: ledger.events_since(count * DAY_S)) or {}
+        return statistics.report(records, events, count)
+
+    # -- the function under the cursor ---------------------------------------------------------
+
+    async def verify_function(self, uri: str, line: str, character: str) -> dict[str, Any]:
+        """Test the function at a place as it stands; a fault becomes a diagnostic on its head.
+
+        Returns {id, function, verdict, action, replaceable}; `action` is accept, escalate,
+        best_effort or untestable.
+        """
+        from cascade_lsp import explain, testable
+
+        document = self.document(uri)
+        position = types.Position(_whole(line), _whole(character))
+        context = self._context(document, document.source, document.offset_at_position(position))
+        emptied = testable.emptied(context)
+        if isinstance(emptied, testable.Untestable):
+            return _untestable(emptied.reason)
+        cascade = await self._ready()
+        self._stop_verifications()
+        with self.busy("Testing the function", "verifying"):
+            async with self.progress_bar("Testing the function"):
+                record = await cascade.check(context, self._watch)
+        if isinstance(record, testable.Untestable):
+            return _untestable(record.reason)
+        await self._keep(record)
+        finding = _finding(document, context.version, record, *emptied)
+        self._show_finding(document, finding)
+        return {
+            "id": record.id,
+            "function": record.function,
+            "verdict": explain.verdict(record),
+            "action": record.attempts[0].decision.action,
+            "replaceable": finding.edit is not None,
+        }
+
+    async def replace_function(self, uri: str, line: str, character: str) -> dict[str, Any]:
+        """Put the verified version in the place of the function there, verifying it if need be.
+
+        Returns what `verify_function` does, and whether the text was `applied`.
+        """
+        from cascade_lsp import explain
+
+        finding = self._finding_at(uri, _whole(line))
+        told: dict[str, Any] = {}
+        if finding is None:
+            told = await self.verify_function(uri, line, character)
+            finding = self._findings.get(uri)
+        if finding is None or finding.edit is None:
+            return {**told, "applied": False}
+        if not told:
+            told = {"id": finding.record.id, "verdict": explain.verdict(finding.record)}
+        edit = _workspace_edit(uri, finding, finding.edit)
+        answer = await self.workspace_apply_edit_async(
+            types.ApplyWorkspaceEditParams(edit, REPLACE)
+        )
+        if answer.applied:
+            await self.accept(finding.record.id)
+        return {**told, "applied": answer.applied}
+
+    def code_actions(self, params: types.CodeActionParams) -> list[types.CodeAction]:
+        """Offer the verified version where a function was found wanting."""
+        uri = params.text_document.uri
+        finding = self._finding_at(uri, params.range.start.line)
+        if finding is None or finding.edit is None:
+            return []
+        kind = types.CodeActionKind.QuickFix
+        edit = _workspace_edit(uri, finding, finding.edit)
+        return [types.CodeAction(REPLACE, kind, [_diagnostic(finding)], edit=edit)]
+
+    def _finding_at(self, uri: str, line: int) -> Finding | None:
+        """Return what is known of the function at a line of the document as it stands now."""
+        finding = self._findings.get(uri)
+        if finding is None or finding.version != self.document(uri).version:
+            return None
+        last = finding.edit.range.end.line if finding.edit else finding.head.end.line
+        return finding if finding.head.start.line <= line <= last else None
+
+    def _show_finding(self, document: EditorDocument, finding: Finding) -> None:
+        if document.version != finding.version:
+            return  # edited meanwhile: it says nothing of what stands there now
+        self._findings[document.uri] = finding
+        failed = finding.record.attempts[0].decision.action != "accept"
+        self._publish(document.uri, [_diagnostic(finding)] if failed else [])
+
+    def _publish(self, uri: str, diagnostics: list[types.Diagnostic]) -> None:
+        self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, diagnostics))
+
+    async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
+        """Take back what was found in a version that is gone, and go on."""
+        if self._findings.pop(params.text_document.uri, None):
+            self._publish(params.text_document.uri, [])
+        await super().did_change(params)
+
+    # -- models, pauses, the machine -----------------------------------------------------------
+
+    def failed(self, error: BaseException) -> None:
+        """Offer to fetch a model that is missing; tell of any other fault."""
+        if isinstance(error, ModelError) and (missing := self._missing_models()):
+            self.spawn(self._offer(missing))
+        else:
+            super().failed(error)
+
+    def _missing_models(self) -> list[Model]:
+        """Return the chosen models that are not here; empty as long as the small one is."""
+        from cascade_lsp import catalogue
+
+        options, known = self.settings.models, catalogue.load()
+        try:
+            chosen = [known.find(name) for name in (options.small, options.large)]
+        except CascadeError:
+            return []
+        missing = [model for model in chosen if catalogue.installed(model) is None]
+        return missing if chosen[0] in missing else []
+
+    async def _offer(self, missing: list[Model]) -> None:
+        megabytes = [model.size_bytes / 1e6 for model in missing]
+        offers = {f"Download the small model ({megabytes[0]:,.0f} MB)": missing[:1]}
+        if len(missing) > 1:
+            offers[f"Download both ({sum(megabytes):,.0f} MB)"] = missing
+        question = (
+            f"Nothing can be suggested: the model {missing[0].name} is not on this machine. "
+            "`Cascade: Download Model` or `cascade models fetch` gets it later, too."
+        )
+        choice = await self.choose(question, *reversed(offers))
+        for model in offers.get(choice or "", []):
+            await self.fetch_model(model.name)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Return the catalogue: what there is, what is here, and what is chosen."""
+        from cascade_lsp import catalogue
+
+        roles = {name: role for role, name in asdict(self.settings.models).items()}
+        statuses = await asyncio.to_thread(lambda: catalogue.load().status())
+        return [{**one.as_json(), "chosen": roles.get(one.model.name)} for one in statuses]
+
+    async def fetch_model(self, name: str) -> str:
+        """Download a model with a progress bar that can end it; return where it lies."""
+        from cascade_lsp import catalogue, download
+
+        model, ended = catalogue.load().find(name), Event()
+        loop = asyncio.get_running_loop()
+        async with self.progress_bar(f"Getting {name}", can_be_ended=True) as bar:
+
+            def tell(what: str, done_bytes: int, total_bytes: int) -> None:
+                if ended.is_set() or bar.ended:
+                    raise KeyboardInterrupt  # as Ctrl+C would: what has arrived is kept
+                message = f"{what}: {done_bytes / 1e6:,.0f} of {total_bytes / 1e6:,.0f} MB"
+                loop.call_soon_threadsafe(bar.report, message, 100 * done_bytes // total_bytes)
+
+            try:
+                path = await asyncio.to_thread(download.fetch, model, (), tell)
+            except CascadeError as error:
+                self.tell(str(error))
+                return ""
+            finally:
+                ended.set()
+        self._let_go()
+        self.show(self.resting())
+        return str(path)
+
+    async def snooze(self, minutes: str = "30") -> dict[str, Any]:
+        """Make no suggestion for so many minutes; with 0, make them again."""
+        if self._snooze:
+            self._snooze.cancel()
+        seconds = _whole(minutes) * 60
+        self._snooze = None
+        if seconds:
+            self._snooze = asyncio.get_running_loop().call_later(seconds, self._wake)
+            self._stop_verifications()
+        self.show(self.resting())
+        return await self.status()
+
+    def _wake(self) -> None:
+        self._snooze = None
+        self.show(self.resting())
+
+    async def doctor(self) -> list[dict[str, Any]]:
+        """Run the checks of `cascade doctor` with the editor's settings."""
+        from cascade_lsp import doctor
+
+        findings = []
+        async with self.progress_bar("Checking") as bar:
+            async for finding in doctor.examine(self.settings):
+                findings.append(finding.as_json())
+                bar.report(f"{finding.name}: {finding.found}")
+        return findings
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the status light shows, and the facts behind it."""
+        from datetime import datetime, timedelta
+
+        until = None
+        if self._snooze:
+            left_s = self._snooze.when() - asyncio.get_running_loop().time()
+            until = (datetime.now() + timedelta(seconds=left_s)).timestamp()
+        return {
+            **asdict(self.light),
+            "version": __version__,
+            "models": await asyncio.to_thread(self._chosen_models),
+            "sandbox": await self._sandbox(),
+            "power": _power(),
+            "network": NETWORK,
+            "snoozed_until": until,
+            "work": asdict(self.work),
+        }
+
+    def _chosen_models(self) -> list[dict[str, Any]]:
+        from cascade_lsp import catalogue
+
+        here = {one.model.name for one in catalogue.load().status() if one.path}
+        chosen = asdict(self.settings.models).items()
+        return [{"role": role, "name": name, "installed": name in here} for role, name in chosen]
+
+    async def _sandbox(self) -> dict[str, str]:
+        if self.settings.sandbox.execution == "off":
+            return {"tier": "none", "reason": "running code is turned off"}
+        if self._cascade is None:
+            return {"tier": "unknown", "reason": "it is tried when the model is loaded"}
+        return asdict(await self._cascade.sandbox_status())
+
+    # -- all by name ---------------------------------------------------------------------------
 
     def _register(self) -> None:
         inline = types.TEXT_DOCUMENT_INLINE_COMPLETION
         # Without an options object pygls would not announce it.
         self.feature(inline, types.InlineCompletionOptions())(partial(self.inline_completion))
+        kinds = types.CodeActionOptions([types.CodeActionKind.QuickFix])
+        self.feature(types.TEXT_DOCUMENT_CODE_ACTION, kinds)(partial(self.code_actions))
         features: dict[str, Callable[..., Any]] = {
             types.INITIALIZE: self.initialize,
             types.INITIALIZED: self.initialized,
@@ -394,18 +336,81 @@ class CascadeServer(EditorServer):
             types.TEXT_DOCUMENT_DID_CLOSE: self.did_close,
             "textDocument/didShowCompletion": self.did_show,
             "textDocument/didPartiallyAcceptCompletion": self.did_partially_accept,
+            "cascade/didRejectCompletion": self.did_reject,
+        }
+        commands: dict[str, Callable[..., Any]] = {
+            ACCEPT: self.accept,
+            "cascade.explainEscalation": self.explain_escalation,
+            "cascade.decisions": self.decisions,
+            "cascade.statistics": self.statistics,
+            "cascade.verifyFunction": self.verify_function,
+            "cascade.replaceFunction": self.replace_function,
+            "cascade.models": self.models,
+            "cascade.fetchModel": self.fetch_model,
+            "cascade.snooze": self.snooze,
+            "cascade.doctor": self.doctor,
+            "cascade.status": self.status,
         }
         # partial: pygls marks its handlers with attributes, which a bound method does not take.
         for method, handler in features.items():
             self.feature(method)(partial(handler))
-        self.command("cascade.explainEscalation")(partial(self.explain_escalation))
-        self.command(ACCEPT)(partial(self.accept))
-        self.command("cascade.status")(partial(self.status))
+        for name, handler in commands.items():
+            self.command(name)(partial(handler))
 
 
-def _item(place: Place, found: Cached) -> types.InlineCompletionItem:
-    accept = types.Command("Accept the suggestion", ACCEPT, arguments=[found.candidate_id])
-    return types.InlineCompletionItem(place.head + found.text, range=place.range, command=accept)
+def _whole(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise JsonRpcInvalidParams
+    return int(text)
+
+
+def _untestable(reason: str) -> dict[str, Any]:
+    verdict = f"Not testable: {reason}."
+    return {
+        "id": None,
+        "function": "",
+        "verdict": verdict,
+        "action": "untestable",
+        "replaceable": False,
+    }
+
+
+def _finding(
+    document: EditorDocument, version: int, record: Record, stub: Context, body: str
+) -> Finding:
+    from cascade_lsp import testable
+
+    target = testable.find(stub)
+    start = target.start if isinstance(target, testable.Target) else stub.offset
+    name = stub.document.find("def ", start, stub.offset)
+    head_end = stub.document.find("\n", name)
+    edit, at = None, document.client_position_at_offset
+    if record.chosen:
+        place = types.Range(at(stub.offset), at(stub.offset + len(body)))
+        edit = types.TextEdit(place, record.answer.text)
+    return Finding(version, record, types.Range(at(name), at(head_end)), edit)
+
+
+def _diagnostic(finding: Finding) -> types.Diagnostic:
+    from cascade_lsp import explain
+
+    verdict = explain.verdict(finding.record)
+    severity = types.DiagnosticSeverity.Information
+    return types.Diagnostic(finding.head, verdict, severity, finding.record.id, source="Cascade")
+
+
+def _workspace_edit(uri: str, finding: Finding, edit: types.TextEdit) -> types.WorkspaceEdit:
+    document = types.OptionalVersionedTextDocumentIdentifier(uri, finding.version)
+    return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(document, [edit])])
+
+
+def _power() -> dict[str, Any]:
+    import psutil
+
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    if battery is None:
+        return {"on_battery": False, "percent": None}
+    return {"on_battery": not battery.power_plugged, "percent": round(battery.percent)}
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -2,7 +2,12 @@
 
 Each group is the options dataclass of the module that uses it, so a default is written once.
 `parse` never raises: what is right is kept, what is wrong falls back to its default, and each
-fault becomes one sentence. `python -m cascade_lsp.settings` prints docs/settings.md.
+fault becomes one sentence. `python -m cascade_lsp.settings` prints docs/settings.md, and with
+`--vscode` the settings of the VS Code extension's manifest.
+
+Metadata of a field: `help` (its effect and unit), `least` (a bound below), `choices`, and
+`guarded` for what makes code run, chooses what is run or keeps source text: an editor takes it
+from the user alone, never from a folder that the user does not trust.
 """
 
 import difflib
@@ -35,6 +40,13 @@ class Settings:
     max_file_kb: int = field(
         default=1024,
         metadata={"help": "Files of more than so many thousand characters get no suggestions."},
+    )
+    disabled_languages: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Languages that get no suggestions, by the editor's identifiers, "
+            'such as "markdown". No model is asked for them.'
+        },
     )
     completion: CascadeOptions = field(default_factory=CascadeOptions)
     models: ModelOptions = field(default_factory=ModelOptions)
@@ -76,13 +88,18 @@ class Entry:
         return tuple(self.metadata.get("choices", literal))
 
     @property
+    def is_list(self) -> bool:
+        """Say whether the setting is a list of texts."""
+        return get_origin(self.kind) is tuple
+
+    @property
     def values(self) -> str:
         """Return in words what the setting may be."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.kind in (int, float):
             return f"{_WORDS[self.kind]}, at least {self.least:g}"
-        return _WORDS[self.kind]
+        return "a list of texts" if self.is_list else _WORDS[self.kind]
 
 
 def _entries(group: type) -> Iterator[Entry]:
@@ -114,7 +131,7 @@ def _value(entry: Entry, raw: object, path: str, faults: list[str]) -> object:
     if is_dataclass(entry.kind):
         return _read(entry.kind, raw, path, faults)  # type: ignore[arg-type]
     if _fits(entry, raw):
-        return raw
+        return tuple(raw) if entry.is_list else raw  # type: ignore[arg-type]
     faults.append(
         f"{path} is {_shown(raw)}, but must be {entry.values}; {_shown(entry.default)} is used."
     )
@@ -124,6 +141,8 @@ def _value(entry: Entry, raw: object, path: str, faults: list[str]) -> object:
 def _fits(entry: Entry, raw: object) -> bool:
     if entry.choices:
         return isinstance(raw, str) and raw in entry.choices
+    if entry.is_list:
+        return isinstance(raw, list | tuple) and all(isinstance(one, str) for one in raw)
     if entry.kind in (int, float) and isinstance(raw, int | float) and not isinstance(raw, bool):
         whole = isinstance(raw, int) or entry.kind is float
         return whole and entry.least <= raw <= LARGEST
@@ -158,6 +177,59 @@ def _section(group: type, path: str) -> Iterator[str]:
             yield from _section(entry.kind, f"{path}.{entry.name}")  # type: ignore[arg-type]
 
 
+def manifest() -> dict[str, Any]:
+    """Return the settings as VS Code's `contributes.configuration` wants them: one titled group
+    each, and the names of the guarded ones under "restricted"."""
+    groups = list(_groups(Settings, SECTION))
+    return {
+        "restricted": [
+            f"{path}.{entry.name}"
+            for path, _, entries in groups
+            for entry in entries
+            if _guarded(entry)
+        ],
+        "configuration": [
+            {
+                "title": title,
+                "order": order,
+                "properties": {f"{path}.{entry.name}": _property(entry) for entry in entries},
+            }
+            for order, (path, title, entries) in enumerate(groups)
+        ],
+    }
+
+
+def _groups(group: type, path: str) -> Iterator[tuple[str, str, list[Entry]]]:
+    entries = list(_entries(group))
+    title = path.removeprefix(SECTION).strip(".").capitalize() or "General"
+    yield path, title, [entry for entry in entries if not is_dataclass(entry.kind)]
+    for entry in entries:
+        if is_dataclass(entry.kind):
+            yield from _groups(entry.kind, f"{path}.{entry.name}")  # type: ignore[arg-type]
+
+
+def _guarded(entry: Entry) -> bool:
+    return bool(entry.metadata.get("guarded"))
+
+
+def _property(entry: Entry) -> dict[str, Any]:
+    default = list(entry.default) if entry.is_list else entry.default
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    schema: dict[str, Any] = {
+        "type": "array" if entry.is_list else kinds.get(entry.kind, "string"),
+        "default": default,
+        "markdownDescription": entry.metadata["help"],
+        "scope": "window",
+    }
+    if entry.is_list:
+        schema["items"] = {"type": "string"}
+    if entry.choices:
+        schema["enum"] = list(entry.choices)
+    if entry.kind in (int, float):
+        schema["minimum"] = entry.kind(entry.least)
+    return schema
+
+
 _HEAD = """# Settings
 
 A client gives settings in `initializationOptions` and in `workspace/didChangeConfiguration`, or is
@@ -170,4 +242,5 @@ This file is generated: `python -m cascade_lsp.settings > docs/settings.md`."""
 
 
 if __name__ == "__main__":
-    sys.stdout.write(document())
+    wanted = json.dumps(manifest(), indent=2) + "\n" if "--vscode" in sys.argv else document()
+    sys.stdout.write(wanted)

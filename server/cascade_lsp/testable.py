@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from cascade_lsp.context import Context
+from cascade_lsp.context import Context, gather
 from cascade_lsp.surroundings import (
     closure,
     names_used,
@@ -88,6 +88,45 @@ def find(context: Context) -> Target | Untestable:
     if isinstance(target, Target) and not target.stub and lead and not context.line_head:
         return Untestable("the cursor is not in a function")  # at the margin behind a whole one
     return target
+
+
+def emptied(context: Context) -> tuple[Context, str] | Untestable:
+    """Return the function at the cursor as a stub, with the cursor where its body was, and that
+    body; or why it cannot be tested as it stands."""
+    if context.language != "python":
+        return Untestable("only Python functions can be tested so far")
+    document, root = context.document, parse(context.document)
+    cursor = len(document[: context.offset].encode())
+    # At the very end of a function the cursor is still in it.
+    node = _enclosing(root, cursor) or _enclosing(root, max(0, cursor - 1))
+    body = node and node.child_by_field_name("body")
+    if body is None:
+        here = find(context)  # it also sees functions that are only begun
+        begun = isinstance(here, Target) and here.stub
+        reason = "the function has no body yet" if begun else "the cursor is not in a function"
+        return Untestable(reason)
+    start, end = _without_docstring(document, body)
+    text = document[:start] + document[end:]
+    stub = gather(text, start, uri=context.uri, version=context.version)
+    target = find(stub)
+    if isinstance(target, Untestable):
+        return target
+    if document[start:end] in ("", "pass", "..."):
+        return Untestable("the function has no body yet")
+    if program(document, target, whole=True) is None:
+        return Untestable("the function does not give a value on every path")
+    return stub, document[start:end]
+
+
+def _without_docstring(document: str, body: Node) -> tuple[int, int]:
+    """Return where a body begins behind its docstring, and where it ends, in characters."""
+    docstring = _docstring([child for child in body.named_children if child.type != "comment"])
+    begin = body.start_byte
+    if docstring:
+        behind = body.named_children[body.named_children.index(docstring) + 1 :]
+        begin = behind[0].start_byte if behind else body.end_byte
+    raw = document.encode()
+    return len(raw[:begin].decode()), len(raw[: body.end_byte].decode())
 
 
 def breaks_syntax(context: Context, text: str) -> bool:

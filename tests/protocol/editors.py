@@ -66,9 +66,11 @@ class Editor:
             return
         self.received.append(message)
         if "id" in message:
-            asks_settings = message["method"] == "workspace/configuration"
-            result = [self.configuration] if asks_settings else None
-            self.send({"id": message["id"], "result": result})
+            answers = {
+                "workspace/configuration": [self.configuration],
+                "workspace/applyEdit": {"applied": True},
+            }
+            self.send({"id": message["id"], "result": answers.get(message["method"])})
         self._arrived.set()
 
     def heard(self, method):

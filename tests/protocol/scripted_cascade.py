@@ -10,6 +10,7 @@ from cascade_lsp.engine import Usage
 from cascade_lsp.errors import EngineError
 from cascade_lsp.ledger import Attempt, Record
 from cascade_lsp.policy import Decision, Evidence, Policy, Reason
+from cascade_lsp.sandbox import Status
 from cascade_lsp.turn import Draft
 
 
@@ -59,7 +60,14 @@ class ScriptedCascade:
             return self._record(context, number, self.script.text, "not_asked")
         return self._record(context, number, self.script.better)
 
-    async def verify(self, context, draft):
+    async def check(self, context, watch):
+        await self._call("check", self.script.think_s)
+        return self._record(context, "v1", self.script.better)
+
+    async def sandbox_status(self):
+        return Status("none", "scripted")
+
+    async def verify(self, context, draft, watch):
         await self._call("verify", self.script.think_s)
         return self._record(context, draft.id, self.script.better)
 

@@ -62,16 +62,31 @@ async def test_the_server_stays_small(home):
         assert "llama" not in mapped(editor.process.pid)
 
 
-@pytest.mark.parametrize("settings", [{}, {"models": {"small": "no-such-model"}}])
-async def test_without_a_model_the_user_is_told_once_how_to_get_one(home, settings):
+async def test_without_a_model_the_user_is_asked_once_whether_to_fetch_it(home):
     async with far_editor(command=["-m", "cascade_lsp", "serve"], env=home) as editor:
-        await editor.begin(settings)
+        await editor.begin()
+        editor.open("x = ")
+        for column in range(4):
+            assert await editor.complete(0, column) == []
+        (asked,) = editor.heard("window/showMessageRequest")
+        assert "cascade models fetch" in asked["message"]
+        offers = [action["title"] for action in asked["actions"]]
+        assert offers == ["Download both (1,609 MB)", "Download the small model (491 MB)"]
+        assert editor.heard("window/showMessage") == []
+        status = await editor.run("cascade.status")
+        assert (status["kind"], status["state"]) == ("Warning", "model_missing")
+        assert [model["installed"] for model in status["models"]] == [False, False]
+
+
+async def test_a_model_that_nobody_knows_is_told_once(home):
+    async with far_editor(command=["-m", "cascade_lsp", "serve"], env=home) as editor:
+        await editor.begin({"models": {"small": "no-such-model"}})
         editor.open("x = ")
         for column in range(4):
             assert await editor.complete(0, column) == []
         (told,) = editor.heard("window/showMessage")
-        assert "cascade models" in told["message"]
-        assert (await editor.run("cascade.status"))["kind"] == "Warning"
+        assert "cascade models list" in told["message"]
+        assert (await editor.run("cascade.status"))["state"] == "error"
 
 
 async def test_nothing_but_lsp_reaches_stdout_whoever_prints(home):

@@ -69,12 +69,16 @@ class SandboxOptions:
         default="auto",
         metadata={
             "help": "auto: the strongest sandbox this machine has; portable: the interpreter "
-            "sandbox; off: nothing is ever executed and answers stay unverified."
+            "sandbox; off: nothing is ever executed and answers stay unverified.",
+            "guarded": True,
         },
     )
-    time_s: float = field(default=1.0, metadata={"help": "Seconds one test may run.", "least": 0.1})
+    time_s: float = field(
+        default=1.0, metadata={"help": "Seconds one test may run.", "least": 0.1, "guarded": True}
+    )
     memory_mb: int = field(
-        default=256, metadata={"help": "Megabytes of heap one test may use.", "least": 16}
+        default=256,
+        metadata={"help": "Megabytes of heap one test may use.", "least": 16, "guarded": True},
     )
 
 

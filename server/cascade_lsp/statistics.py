@@ -1,0 +1,121 @@
+"""What the ledger says of a stretch of time: acceptance, kept rate, verified rate, escalations.
+
+Pure sums over decisions and their events; it reads no file and judges nothing. Every figure
+counts suggestions, that is decisions that an editor asked for while someone was writing.
+"""
+
+import datetime
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, quantiles
+from typing import Any
+
+from cascade_lsp.ledger import Event, Record
+from cascade_lsp.policy import Reason
+
+VERIFIED = (Reason.TESTS_PASSED, Reason.TRUSTED_PASSED)
+ASKED_BY_EDITORS = ("automatic", "invoked")
+
+Events = Mapping[str, Sequence[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The suggestions of a stretch of time; shares are in [0, 1], None where nothing counts.
+
+    `tested` had at least one test with a verdict; `verified` were then accepted because of their
+    tests. `acceptance` is the accepted share of all suggestions, `kept` the mean share of the
+    lines of the accepted ones that still stood a while later, `verified_share` is of the tested
+    ones, `escalated_share` of all. Latencies are what the editor waited for, in ms.
+    """
+
+    suggestions: int
+    accepted: int
+    tested: int
+    verified: int
+    escalated: int
+    acceptance: float | None
+    kept: float | None
+    verified_share: float | None
+    escalated_share: float | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+
+
+def report(records: Iterable[Record], events: Events, days: int) -> dict[str, Any]:
+    """Return the figures of all decisions and of each of the last `days` local days, as JSON
+    values: {days, total, series: [{day, ...}], reasons: [{action, reason, words, count}]}."""
+    suggestions = [r for r in records if r.trigger in ASKED_BY_EDITORS]
+    today = datetime.date.today()
+    past = [today - datetime.timedelta(back) for back in reversed(range(days))]
+    by_day: dict[datetime.date, list[Record]] = {day: [] for day in past}
+    for record in suggestions:
+        by_day.setdefault(datetime.date.fromtimestamp(record.created), []).append(record)
+    reasons = Counter((r.decision.action, r.decision.reason) for r in suggestions)
+    return {
+        "days": days,
+        "total": asdict(figures(suggestions, events)),
+        "series": [
+            {"day": day.isoformat(), **asdict(figures(by_day[day], events))}
+            for day in sorted(by_day)
+        ],
+        "reasons": [
+            {"action": action, "reason": reason, "words": reason.replace("_", " "), "count": count}
+            for (action, reason), count in reasons.most_common()
+        ],
+    }
+
+
+def figures(records: Sequence[Record], events: Events) -> Figures:
+    """Count suggestions and what became of them."""
+    values = [(e.kind, e.value) for r in records for e in events.get(r.id, ())]
+    accepted = sum(kind == "accepted" for kind, _ in values)
+    kept = [value for kind, value in values if kind == "kept" and value is not None]
+    waits = [value for kind, value in values if kind == "answered" and value is not None]
+    tested = [r for r in records if _tested(r)]
+    verified = sum(r.answer.decision.reason in VERIFIED for r in tested)
+    escalated = sum(r.decision.action == "escalate" for r in records)
+    return Figures(
+        suggestions=len(records),
+        accepted=accepted,
+        tested=len(tested),
+        verified=verified,
+        escalated=escalated,
+        acceptance=_share(accepted, len(records)),
+        kept=fmean(kept) if kept else None,
+        verified_share=_share(verified, len(tested)),
+        escalated_share=_share(escalated, len(records)),
+        latency_p50_ms=_twentieths(waits, 10),
+        latency_p95_ms=_twentieths(waits, 19),
+    )
+
+
+def kept_share(accepted: str, document: str) -> float:
+    """Return the share of an accepted text's lines that stand in a document, in [0, 1].
+
+    Lines are compared without the blanks around them; blank ones do not count.
+    """
+    wanted, there = _lines(accepted), _lines(document)
+    return (wanted & there).total() / wanted.total() if wanted else 1.0
+
+
+def _lines(text: str) -> Counter[str]:
+    return Counter(line.strip() for line in text.split("\n") if line.strip())
+
+
+def _tested(record: Record) -> bool:
+    evidence = record.answer.evidence
+    return bool(evidence.n_tests or evidence.trusted_passed or evidence.trusted_failed)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _twentieths(values: Sequence[float], n: int) -> float | None:
+    """Return the quantile at n twentieths, interpolated between the values around it."""
+    if not values:
+        return None
+    cuts = quantiles([*values, values[0]] if len(values) == 1 else values, n=20, method="inclusive")
+    return round(cuts[n - 1], 1)

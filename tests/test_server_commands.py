@@ -1,0 +1,277 @@
+"""What a user can ask the server for by name, on scripted models and the real sandbox."""
+
+import asyncio
+import time
+
+import pytest
+
+from cascade_lsp import catalogue, keystroke
+from cascade_lsp.ledger import Ledger, LedgerOptions
+from cascade_lsp.sandbox import SandboxOptions, make_sandbox
+from cascade_lsp.server import CascadeServer
+from tests.protocol.editors import INVOKED, URI, NearEditor, Refusal
+from tests.test_cascade import EXAMPLE, RIGHT, WRONG, cascade_of, model
+
+FAILING = "def double(n: int) -> int:\n    return n + 2\n\n\nx = 1\n"
+HEAD = {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 26}}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger.open(tmp_path / "ledger.sqlite3", LedgerOptions(source_text=True))
+
+
+@pytest.fixture
+async def begin(ledger, monkeypatch, tmp_path):
+    """Begin a session of an editor whose small model is wrong and whose large one is right."""
+    monkeypatch.setenv("CASCADE_HOME", str(tmp_path))
+    sandbox = make_sandbox(SandboxOptions())
+    servers = []
+
+    async def start(text, small=WRONG, options=None, large=RIGHT, line="    return n + 2\n"):
+        cascade = cascade_of(model(small, line=line), model(large), sandbox)
+        server = CascadeServer(lambda _: cascade, lambda _: ledger)
+        servers.append(server)
+        editor = NearEditor(server)
+        editor.server = server
+        await editor.begin(options, window={"workDoneProgress": True})
+        editor.open(text)
+        return editor
+
+    yield start
+    for server in servers:
+        await server.close()
+    await sandbox.close()
+
+
+async def settled(check):
+    async with asyncio.timeout(10):
+        while not check():  # noqa: ASYNC110 - what is waited for has no event to wait on
+            await asyncio.sleep(0.01)
+
+
+# -- verifying what stands there -------------------------------------------------------------------
+
+
+async def test_a_function_that_fails_its_tests_is_marked_and_its_better_version_offered(begin):
+    editor = await begin(FAILING)
+    told = await editor.run("cascade.verifyFunction", URI, "1", "4")
+    assert told["function"] == "double"
+    assert (told["action"], told["replaceable"]) == ("escalate", True)
+    published = editor.heard("textDocument/publishDiagnostics")[-1]
+    (fault,) = published["diagnostics"]
+    assert fault["range"] == HEAD
+    assert fault["code"] == told["id"]
+    assert "double as it stands is not confirmed" in fault["message"]
+    (action,) = await editor.request(
+        "textDocument/codeAction",
+        {"textDocument": {"uri": URI}, "range": HEAD, "context": {"diagnostics": []}},
+    )
+    assert action["title"] == "Replace with the verified version"
+    (change,) = action["edit"]["documentChanges"]
+    assert change["textDocument"] == {"uri": URI, "version": 1}
+    assert change["edits"] == [
+        {
+            "range": {"start": {"line": 1, "character": 4}, "end": {"line": 1, "character": 16}},
+            "newText": "return n * 2",
+        }
+    ]
+
+
+async def test_the_record_of_a_verified_function_explains_itself(begin, ledger):
+    editor = await begin(FAILING)
+    told = await editor.run("cascade.verifyFunction", URI, "1", "4")
+    explained = await editor.run("cascade.explainEscalation", told["id"])
+    record = explained["record"]
+    assert [a["tier"] for a in record["attempts"]] == ["document", "small", "large"]
+    assert record["verdict"] == told["verdict"]
+    assert "## document: escalated" in explained["markdown"]
+    assert ledger.get(told["id"]).trigger == "verify"
+
+
+async def test_what_was_found_is_taken_back_once_the_text_is_edited(begin):
+    editor = await begin(FAILING)
+    await editor.run("cascade.verifyFunction", URI, "1", "4")
+    editor.type(4, 0, "y", 2)
+    await settled(lambda: editor.heard("textDocument/publishDiagnostics")[-1]["diagnostics"] == [])
+    offered = await editor.request(
+        "textDocument/codeAction",
+        {"textDocument": {"uri": URI}, "range": HEAD, "context": {"diagnostics": []}},
+    )
+    assert offered == []
+
+
+async def test_a_function_that_holds_is_not_marked(begin):
+    editor = await begin(FAILING.replace("n + 2", "n * 2"))
+    told = await editor.run("cascade.verifyFunction", URI, "0", "6")
+    assert (told["action"], told["replaceable"]) == ("accept", False)
+    assert "Nothing speaks against double" in told["verdict"]
+    assert editor.heard("textDocument/publishDiagnostics")[-1]["diagnostics"] == []
+
+
+async def test_what_cannot_be_tested_is_said_and_nothing_is_asked(begin):
+    editor = await begin(FAILING)
+    told = await editor.run("cascade.verifyFunction", URI, "4", "0")
+    assert told["action"] == "untestable"
+    assert told["verdict"] == "Not testable: the cursor is not in a function."
+
+
+async def test_replacing_verifies_first_and_sends_one_edit(begin, ledger):
+    editor = await begin(FAILING)
+    told = await editor.run("cascade.replaceFunction", URI, "1", "4")
+    assert told["applied"] is True
+    (sent,) = editor.heard("workspace/applyEdit")
+    assert sent["edit"]["documentChanges"][0]["edits"][0]["newText"] == "return n * 2"
+    assert [event.kind for event in ledger.events(told["id"])] == ["accepted"]
+
+
+async def test_a_function_that_holds_is_not_replaced(begin):
+    editor = await begin(FAILING.replace("n + 2", "n * 2"))
+    told = await editor.run("cascade.replaceFunction", URI, "1", "4")
+    assert told["applied"] is False
+    assert editor.heard("workspace/applyEdit") == []
+
+
+# -- cycling ---------------------------------------------------------------------------------------
+
+
+async def test_who_asks_can_cycle_through_the_answers_of_the_tiers(begin):
+    text = EXAMPLE.replace("║", "")
+    editor = await begin(text)
+    line = text.count("\n") - 1
+    items = await editor.complete(line, 4, INVOKED)
+    assert [item["insertText"] for item in items] == ["return n * 2", "return n + 2"]
+    assert {item["command"]["arguments"][0] for item in items} == {
+        items[0]["command"]["arguments"][0]
+    }
+    editor.type(line, 4, "return n *", 2)
+    (left,) = await editor.complete(line, 14, INVOKED)
+    assert left["insertText"] == " 2"
+
+
+# -- pausing ---------------------------------------------------------------------------------------
+
+
+async def test_a_pause_stops_all_work_and_ends(begin):
+    editor = await begin("def f():\n    \n", line="    return 1\n")
+    status = await editor.run("cascade.snooze", "5")
+    assert (status["state"], status["kind"]) == ("paused", "Inactive")
+    assert status["snoozed_until"] == pytest.approx(time.time() + 300, abs=5)
+    assert await editor.complete(1, 4) == []
+    assert await editor.complete(1, 4, INVOKED) == []
+    work = (await editor.run("cascade.status"))["work"]
+    assert work == {
+        "requests": 2, "drafts": 0, "cached": 0, "verifications": 0, "escalations": 0
+    }  # fmt: skip
+    status = await editor.run("cascade.snooze", "0")
+    assert (status["state"], status["snoozed_until"]) == ("ready", None)
+    assert len(await editor.complete(1, 4)) == 1
+
+
+async def test_a_pause_ends_by_itself(begin, monkeypatch):
+    editor = await begin("def f():\n    \n", line="    return 1\n")
+    await editor.run("cascade.snooze", "1")
+    editor.server._wake()
+    assert (await editor.run("cascade.status"))["state"] == "ready"
+    assert len(await editor.complete(1, 4)) == 1
+
+
+async def test_a_language_can_be_turned_off_alone(begin):
+    options = {"disabled_languages": ["python"]}
+    editor = await begin("def f():\n    \n", options=options, line="    return 1\n")
+    assert await editor.complete(1, 4) == []
+    status = await editor.run("cascade.status")
+    assert (status["work"]["requests"], status["work"]["drafts"]) == (1, 0)
+    assert status["state"] == "ready"
+    other = "file:///project/a.js"
+    editor.open("function f() {\n    \n", uri=other, language="javascript")
+    assert len((await editor.ask_completion(1, 4, uri=other))["items"]) == 1
+
+
+@pytest.mark.parametrize("minutes", ["", "-1", "ten", "1e3", "1" * 20])
+async def test_a_length_of_time_that_is_none_is_refused(begin, minutes):
+    editor = await begin("x = 1\n")
+    with pytest.raises(Refusal):
+        await editor.run("cascade.snooze", minutes)
+
+
+# -- the light -------------------------------------------------------------------------------------
+
+
+async def test_the_light_tells_of_verifying_escalating_and_what_came_of_it(begin):
+    text = EXAMPLE.replace("║", "")
+    editor = await begin(text)
+    await editor.complete(text.count("\n") - 1, 4)
+    await editor.told("cascade/improved")
+    states = [light["state"] for light in editor.heard("didChangeStatus")]
+    for state in ("loading", "thinking", "verifying", "escalating", "escalated"):
+        assert state in states
+    status = await editor.run("cascade.status")
+    assert status["state"] == "escalated"
+    assert "the large model's was taken" in status["message"]
+    assert status["work"]["escalations"] == 1
+    assert status["sandbox"]["tier"] == "portable"
+    assert "nothing leaves this machine" in status["network"]
+
+
+# -- what became of suggestions --------------------------------------------------------------------
+
+
+async def test_the_wait_is_noted_once_and_so_is_what_was_kept(begin, ledger, monkeypatch):
+    monkeypatch.setattr(keystroke, "KEPT_S", 0.05)
+    editor = await begin("def f():\n    \n", line="    return 1\n")
+    (item,) = await editor.complete(1, 4)
+    decision = item["command"]["arguments"][0]
+    await settled(lambda: ledger.events(decision))
+    editor.type(1, 4, item["insertText"], 2)
+    await settled(lambda: len(ledger.events(decision)) == 3)
+    found = {event.kind: event.value for event in ledger.events(decision)}
+    assert set(found) == {"answered", "accepted", "kept"}
+    assert 0 < found["answered"] < 10_000
+    assert found["kept"] == 1.0
+
+
+async def test_statistics_and_the_list_of_decisions_come_from_the_ledger(begin):
+    editor = await begin("def f():\n    \n", line="    return 1\n")
+    (item,) = await editor.complete(1, 4)
+    decision = item["command"]["arguments"][0]
+    await editor.run("cascade.acceptCompletion", decision)
+    told = await editor.run("cascade.statistics", "7")
+    assert (told["days"], len(told["series"])) == (7, 7)
+    assert (told["total"]["suggestions"], told["total"]["accepted"]) == (1, 1)
+    listed = await editor.run("cascade.decisions", "7")
+    (row,) = listed["rows"]
+    assert (row["id"], row["accepted"], row["tier"]) == (decision, True, "small")
+    assert listed["path"].endswith("ledger.sqlite3")
+
+
+async def test_a_refused_suggestion_is_noted(begin, ledger):
+    editor = await begin("def f():\n    \n", line="    return 1\n")
+    (item,) = await editor.complete(1, 4)
+    editor.notify("cascade/didRejectCompletion", {"item": item})
+    decision = item["command"]["arguments"][0]
+    await settled(lambda: "rejected" in [event.kind for event in ledger.events(decision)])
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+async def test_the_models_are_listed_with_what_is_chosen(begin):
+    editor = await begin("x = 1\n")
+    listed = await editor.run("cascade.models")
+    assert [model["name"] for model in listed] == [m.name for m in catalogue.load().models]
+    assert [model["chosen"] for model in listed if model["chosen"]] == ["small", "large"]
+
+
+async def test_a_model_that_is_already_there_is_not_fetched_again(begin, tmp_path):
+    known = catalogue.load().find("smollm2-135m-instruct-q4_1")
+    path = catalogue.weights_path(known)
+    editor = await begin("x = 1\n")
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(known.size_bytes)
+    assert await editor.run("cascade.fetchModel", known.name) == str(path)
+    bars = editor.heard("$/progress")
+    begun = next(b for b in bars if b["value"].get("title") == f"Getting {known.name}")
+    assert begun["value"]["cancellable"]
+    assert [b["value"]["kind"] for b in bars if b["token"] == begun["token"]][-1] == "end"
