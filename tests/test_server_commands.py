@@ -1,6 +1,8 @@
 """What a user can ask the server for by name, on scripted models and the real sandbox."""
 
 import asyncio
+import json
+import os
 import time
 
 import pytest
@@ -275,3 +277,15 @@ async def test_a_model_that_is_already_there_is_not_fetched_again(begin, tmp_pat
     begun = next(b for b in bars if b["value"].get("title") == f"Getting {known.name}")
     assert begun["value"]["cancellable"]
     assert [b["value"]["kind"] for b in bars if b["token"] == begun["token"]][-1] == "end"
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_taken_out_of_the_environment_and_told_nowhere(begin, monkeypatch):
+    monkeypatch.setenv("CASCADE_API_KEY", "sk-very-secret")
+    editor = await begin("x = 1\n")
+    assert "CASCADE_API_KEY" not in os.environ
+    status = await editor.run("cascade.status")
+    assert "A key is stored" in status["network"]
+    assert "sk-very-secret" not in json.dumps(editor.received) + json.dumps(status)

@@ -362,7 +362,7 @@ function M.setup(given)
   local function on(events, callback)
     api.nvim_create_autocmd(events, { group = group, callback = callback })
   end
-  on({ "InsertEnter", "TextChangedI", "CursorMovedI" }, refresh)
+  on({ "InsertEnter", "TextChangedI", "CursorMovedI", "LspAttach" }, refresh)
   on({ "InsertLeave", "BufLeave", "TextChangedP" }, stop) -- with a menu open there is no ghost
   make_commands()
 end

@@ -8,6 +8,7 @@ send, and answer with plain JSON values.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 DAY_S = 86400.0
 LISTED = 500  # decisions at most in a list
 REPLACE = "Replace with the verified version"
+API_KEY = "CASCADE_API_KEY"  # how an editor hands over the key that its own store keeps
 NETWORK = "No remote model is configured: nothing leaves this machine."
+KEY_KEPT = "A key is stored, but this version asks no remote model: nothing leaves this machine."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class CascadeServer(KeystrokeServer):
     ) -> None:
         super().__init__(make_cascade, open_ledger)
         self._findings: dict[str, Finding] = {}
+        # Taken out of the environment, so that no worker and no sandbox inherits it.
+        self._api_key = os.environ.pop(API_KEY, "")
         self._register()
 
     # -- decisions -----------------------------------------------------------------------------
@@ -299,7 +304,7 @@ class CascadeServer(KeystrokeServer):
             "models": await asyncio.to_thread(self._chosen_models),
             "sandbox": await self._sandbox(),
             "power": _power(),
-            "network": NETWORK,
+            "network": KEY_KEPT if self._api_key else NETWORK,
             "snoozed_until": until,
             "work": asdict(self.work),
         }

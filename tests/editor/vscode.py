@@ -2,12 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,7 +21,7 @@ from tests.editor import machine
 
 LIGHT = "[id='cascade-lsp.cascade.cascade']"
 GHOST = ".ghost-text-decoration, .ghost-text, .ghost-text-decoration-preview"
-SLOW_MS = 90_000  # a model writes and tests on two cores, beside an editor
+SLOW_MS = 60_000  # a model writes and tests on two cores, beside an editor
 SETTINGS = {
     "chat.disableAIFeatures": True,
     "workbench.startupEditor": "none",
@@ -33,6 +33,7 @@ SETTINGS = {
     "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
     "editor.wordBasedSuggestions": "off",
     "files.autoSave": "off",
+    "workbench.reduceMotion": "on",
     "security.workspace.trust.startupPrompt": "always",
     "telemetry.telemetryLevel": "off",
 }
@@ -210,9 +211,11 @@ class Code:
         while time.monotonic() < deadline:
             for frame in self.page.frames:
                 try:
-                    if frame.locator("h1", has_text=heading).count():
+                    # A webview loads behind the scenes before it is put on the stage.
+                    staged = frame.frame_element().get_attribute("id") == "active-frame"
+                    if staged and frame.locator("h1", has_text=heading).count():
                         return frame
-                except Exception:  # noqa: BLE001, S112 - a frame that has gone meanwhile
+                except Exception:  # noqa: BLE001 - a frame that has gone meanwhile
                     continue
             self.page.wait_for_timeout(100)
         raise AssertionError(f"no view says {heading!r}")
@@ -223,6 +226,42 @@ class Code:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path, **options)
         return path
+
+    def saved(self, name: str = "work.py") -> str:
+        """Save the file in front and return what is on disk then."""
+        path, tab = self.project / name, self.page.locator(".tab.active.dirty")
+        self.press("Control+s")
+        self.until(lambda: tab.count() == 0)
+        return path.read_text()
+
+    def counters(self) -> dict[str, int]:
+        """Return the server's counters, as `Cascade: Show Status` shows them."""
+        self.command("Cascade: Show Status")
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text="since the start")
+        row.wait_for()
+        found = re.findall(r"(\d+) (\w+)", row.inner_text())
+        self.press("Escape")
+        return {word: int(number) for number, word in found}
+
+    def type_until_asked(self) -> dict[str, int]:
+        """Type until the editor has asked the server for a suggestion; return the counters."""
+        before = self.counters()["requests"]
+        after = dict[str, int]()
+
+        def asked() -> bool:
+            self.type("a")
+            self.page.wait_for_timeout(400)  # the editor asks once the typing has paused
+            after.update(self.counters())
+            return after["requests"] > before
+
+        self.until(asked)
+        return after
+
+    def notification(self, text: str) -> Locator:
+        """Return the message that contains a text, once it is shown."""
+        shown = self.page.locator(".notification-toast", has_text=text).first
+        shown.wait_for(timeout=SLOW_MS)
+        return shown
 
     def until(self, holds: Callable[[], bool], timeout_s: float = SLOW_MS / 1000) -> None:
         """Wait until something holds, while the page goes on."""

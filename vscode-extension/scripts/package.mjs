@@ -19,5 +19,5 @@ const inlined = readme.replace(/\]\((media\/[\w-]+\.png)\)/g, (_, file) => {
 writeFileSync("dist/README.md", inlined);
 
 const vsce = ["node_modules/@vscode/vsce/vsce", "package", "--out", "cascade.vsix"];
-const readmeHere = ["--readme-path", "dist/README.md", "--allow-missing-repository"];
-run(process.execPath, ...vsce, "--no-dependencies", ...readmeHere);
+const readmeHere = ["--readme-path", "dist/README.md", "--no-rewrite-relative-links"];
+run(process.execPath, ...vsce, "--no-dependencies", "--allow-missing-repository", ...readmeHere);

@@ -39,6 +39,7 @@ export function commands(session: Session, bar: Bar, views: Views): Record<strin
     "cascade.openSample": openSample,
     "cascade.restart": () => session.restart(),
     "cascade.choosePython": choosePython,
+    "cascade.setApiKey": () => session.setApiKey(),
   };
 }
 
@@ -50,10 +51,12 @@ async function showStatus(bar: Bar): Promise<void> {
   const separator = (label: string) => ({ label, kind: vscode.QuickPickItemKind.Separator, command: "" });
   const action = (label: string, command: string) => ({ label, command });
   const items = [
-    { label: `$(${shown.icon}) ${shown.word}`, detail: shown.sentence, command: "" },
+    { label: `$(${shown.icon}) ${shown.sentence}`, command: "" },
     ...background(bar.facts).map((fact) => ({ label: `$(dash) ${fact}`, command: "" })),
     separator("do"),
-    ...shown.actions.map(({ title, command }) => action(`$(arrow-right) ${title}`, command)),
+    ...shown.actions
+      .filter(({ command }) => command !== "cascade.showStatus")
+      .map(({ title, command }) => action(`$(arrow-right) ${title}`, command)),
     action("$(question) Explain the last decision", "cascade.explain"),
     action("$(debug-pause) Snooze, or go on", "cascade.pause"),
     action("$(circle-slash) Toggle for this language", "cascade.toggleLanguage"),
@@ -61,7 +64,7 @@ async function showStatus(bar: Bar): Promise<void> {
     action("$(pulse) Doctor", "cascade.runDoctor"),
     action("$(settings-gear) Settings", "cascade.openSettings"),
   ];
-  const chosen = await vscode.window.showQuickPick(items, { title: "Cascade", placeHolder: shown.sentence });
+  const chosen = await vscode.window.showQuickPick(items, { title: `Cascade: ${shown.word}` });
   if (chosen?.command === "cascade.openSettings") {
     await vscode.commands.executeCommand("workbench.action.openSettings", "cascade.");
   } else if (chosen?.command) {

@@ -146,7 +146,7 @@ export function background({ status, trusted }: Facts): string[] {
   const power = status.power.on_battery ? `power: battery${percent}` : "power: mains";
   const { requests, drafts, cached, verifications, escalations } = status.work;
   const work =
-    `since the start: ${requests} requests, ${drafts} answered by a model, ${cached} from ` +
-    `memory, ${verifications} verified, ${escalations} escalated`;
+    `since the start: ${requests} requests, ${drafts} drafts, ${cached} cached, ` +
+    `${verifications} verified, ${escalations} escalated`;
   return [...models, sandbox, power, `offline: ${status.network}`, work];
 }

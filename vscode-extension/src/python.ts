@@ -5,7 +5,7 @@
  * left out then. The engine is started by its interpreter, never by a script of the workspace.
  */
 
-import { execFile } from "node:child_process";
+import { execFile, type ExecFileException } from "node:child_process";
 import { accessSync, constants, realpathSync } from "node:fs";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 
@@ -95,14 +95,22 @@ print("%d.%d" % sys.version_info[:2], engine)
 `;
 
 /** Ask an interpreter for its version and its engine's; `folder` is one that holds no modules. */
-export function ask(python: string, folder: string): Promise<Answer> {
+export function ask(python: string, folder: string, timeoutMs = 15_000): Promise<Answer> {
   return new Promise((resolve) => {
-    const options = { cwd: folder, timeout: 15_000, windowsHide: true };
-    execFile(python, ["-c", QUESTION], options, (error, stdout) => {
+    // SIGKILL: one that does not heed a milder signal would be waited for without end.
+    const options = { cwd: folder, timeout: timeoutMs, killSignal: "SIGKILL", windowsHide: true } as const;
+    execFile(python, ["-c", QUESTION], options, (error, stdout, stderr) => {
       const [version = "", engine = ""] = stdout.trim().split(" ");
-      resolve(error ? { fault: error.message.split("\n")[0] ?? "" } : { python: version, engine });
+      resolve(error ? { fault: faultOf(error, stderr, timeoutMs) } : { python: version, engine });
     });
   });
+}
+
+/** Why an interpreter gave no answer, in a few words. */
+function faultOf(error: ExecFileException, stderr: string, timeoutMs: number): string {
+  if (error.killed) return `it did not answer in ${timeoutMs / 1000} s`;
+  const said = stderr.trim().split("\n").at(-1);
+  return said || (typeof error.code === "number" ? `it ended with ${error.code}` : error.message);
 }
 
 /** The first engine whose version fits `wanted` (same major and minor), or what was met. */

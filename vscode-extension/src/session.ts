@@ -23,6 +23,7 @@ import { ask, findEngine, type Engine, type NoEngine } from "./python";
 import { forServer, type Tree } from "./settings";
 
 const SECTION = "cascade";
+const API_KEY = "CASCADE_API_KEY"; // its name in the editor's secret store and in the server's environment
 const TROUBLE = 3; // ends in a row after which the user is told
 const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }];
 const STARTING: Light = { busy: true, message: "", kind: "Normal", state: "loading" };
@@ -99,6 +100,17 @@ export class Session implements vscode.Disposable {
     await (this.engine === "running" ? this.sendSettings() : this.restart());
   }
 
+  /** Let the user enter the key of a remote model, kept in the editor's secret store alone. */
+  async setApiKey(): Promise<void> {
+    const prompt =
+      "It is kept in the editor's secret store and handed to the engine at its start. This " +
+      "version asks no remote model, so it is sent nowhere. Empty: forget the key.";
+    const key = await vscode.window.showInputBox({ title: "API key", prompt, password: true });
+    if (key === undefined) return;
+    await (key ? this.context.secrets.store(API_KEY, key) : this.context.secrets.delete(API_KEY));
+    await this.restart();
+  }
+
   private async find(): Promise<Engine | NoEngine> {
     const places = {
       setting: vscode.workspace.getConfiguration(SECTION).get("python", ""),
@@ -113,7 +125,7 @@ export class Session implements vscode.Disposable {
   }
 
   private async launch(engine: Engine): Promise<void> {
-    const client = this.makeClient(engine);
+    const client = this.makeClient(engine, await this.context.secrets.get(API_KEY));
     this.client = client;
     this.startedAt = Date.now();
     this.light = STARTING;
@@ -138,12 +150,15 @@ export class Session implements vscode.Disposable {
     }
   }
 
-  private makeClient(engine: Engine): LanguageClient {
+  private makeClient(engine: Engine, key: string | undefined): LanguageClient {
     const log = join(this.context.logUri.fsPath, "engine.log");
     const server = {
       command: engine.python,
       args: ["-m", "cascade_lsp", "serve", "--log-file", log],
-      options: { cwd: this.context.globalStorageUri.fsPath },
+      options: {
+        cwd: this.context.globalStorageUri.fsPath,
+        env: { ...process.env, ...(key ? { [API_KEY]: key } : {}) },
+      },
     };
     const client = new LanguageClient(SECTION, "Cascade", server, this.clientOptions());
     observe(client);
