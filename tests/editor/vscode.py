@@ -72,6 +72,10 @@ class Code:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(tree))
 
+        # What takes a line has no key by default, and the palette would hide the suggestion.
+        keys = [{"key": "ctrl+alt+l", "command": "editor.action.inlineSuggest.acceptNextLine"}]
+        (self.data / "User" / "keybindings.json").write_text(json.dumps(keys))
+
     def serve(self, *options: str, trust: bool = True, env: dict[str, str] | None = None) -> None:
         """Start code-server and wait until it listens."""
         xdg = {f"XDG_{k}_HOME": str(self.folder / k.lower()) for k in ("CONFIG", "DATA", "CACHE")}
@@ -205,9 +209,9 @@ class Code:
             "aria-label", re.compile("Cascade, (ready|escalated)"), timeout=SLOW_MS
         )
 
-    def view(self, heading: str) -> Frame:
+    def view(self, heading: str, timeout_s: float = 30) -> Frame:
         """Return the frame of the webview that shows a heading."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             for frame in self.page.frames:
                 try:
