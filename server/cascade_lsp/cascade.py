@@ -149,6 +149,7 @@ class Cascade:
     async def verify(self, context: Context, draft: Draft, watch: Watch | None = None) -> Record:
         """Test a draft that was already shown, and escalate behind the user's back if it fails."""
         place = self._place(context, "automatic", draft=draft, watch=watch)
+        place.started -= draft.usage.ms / 1000  # the draft's time is a part of the decision's
         await self._run(place, draft)
         return await self._finish(place)
 

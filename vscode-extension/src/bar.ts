@@ -29,6 +29,7 @@ export class Bar implements vscode.Disposable {
       this.language,
       session.onDidChange(refresh),
       vscode.window.onDidChangeActiveTextEditor(refresh),
+      vscode.window.tabGroups.onDidChangeTabs(refresh),
       vscode.window.onDidChangeWindowState(refresh),
       vscode.workspace.onDidChangeConfiguration(refresh),
       vscode.workspace.onDidGrantWorkspaceTrust(refresh),
@@ -66,7 +67,8 @@ export class Bar implements vscode.Disposable {
     const asked = running ? this.session.run<Status>("cascade.status") : undefined;
     this.status = await asked?.catch(() => undefined);
     const installed = this.status?.models.find(({ role }) => role === "small")?.installed ?? false;
-    void vscode.commands.executeCommand("setContext", "cascade.modelInstalled", installed);
+    await announce("cascade.running", running);
+    await announce("cascade.modelInstalled", installed);
     this.render();
   }
 
@@ -103,6 +105,12 @@ export class Bar implements vscode.Disposable {
     clearTimeout(this.timer);
     for (const one of this.disposables) one.dispose();
   }
+}
+
+/** Tell the walkthrough, which sees what has changed since it was opened and nothing else. */
+async function announce(context: string, holds: boolean): Promise<void> {
+  await vscode.commands.executeCommand("setContext", context, false);
+  if (holds) await vscode.commands.executeCommand("setContext", context, true);
 }
 
 /** The tooltip: what it is, why, and what to do. Only our own commands can be linked. */

@@ -39,12 +39,18 @@ export class Panels implements vscode.Disposable {
     panel.reveal(undefined, false);
   }
 
+  /** The column of a panel that is open already, else the one beside the editor. */
+  private get column(): vscode.ViewColumn {
+    const [first] = this.open.values();
+    return first?.viewColumn ?? vscode.ViewColumn.Beside;
+  }
+
   private make(kind: string): vscode.WebviewPanel {
     const media = vscode.Uri.joinPath(this.context.extensionUri, "media");
     const panel = vscode.window.createWebviewPanel(
       `cascade.${kind}`,
       "Cascade",
-      vscode.ViewColumn.Beside,
+      this.column,
       { enableScripts: true, localResourceRoots: [media], enableFindWidget: true },
     );
     panel.iconPath = vscode.Uri.joinPath(media, "icon.png");

@@ -250,7 +250,6 @@ export class Session implements vscode.Disposable {
 
   private show(engine: EngineState): void {
     this.engine = engine;
-    void vscode.commands.executeCommand("setContext", "cascade.running", engine === "running");
     this.changed.fire();
   }
 }

@@ -150,7 +150,7 @@ suite("background", () => {
       "sandbox: portable (the only one here)",
       "power: mains",
       "offline: No remote model is configured: nothing leaves this machine.",
-      "since the start: 5 requests, 4 answered by a model, 3 from memory, 2 verified, 1 escalated",
+      "since the start: 5 requests, 4 drafts, 3 cached, 2 verified, 1 escalated",
     ]);
   });
 
