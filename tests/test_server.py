@@ -514,3 +514,20 @@ async def test_closing_the_server_ends_what_is_under_way_and_the_cascade(begin):
     await session.server.close()
     assert session.cascade.calls.count("close") == 1
     assert not session.server.light.busy
+
+
+async def test_a_change_of_a_document_that_was_closed_meanwhile_is_no_fault(begin, caplog):
+    session = await begin()
+    session.editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    session.editor.type(1, 4, "x", 2)
+    assert await session.editor.complete(*CURSOR) == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_new_settings_while_the_model_loads_are_no_fault(begin, caplog):
+    session = await begin(load_s=0.2)
+    await settled(lambda: session.cascade.calls == ["load"])
+    change = {"settings": {"cascade": {"context": {"suffix_chars": 100}}}}
+    session.editor.notify("workspace/didChangeConfiguration", change)
+    assert len(await session.editor.complete(*CURSOR)) == 1
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -81,3 +81,12 @@ class EditorWorkspace(Workspace):
             language_id=language_id,
             position_codec=self.position_codec,
         )
+
+    def update_text_document(
+        self,
+        text_doc: types.VersionedTextDocumentIdentifier,
+        change: types.TextDocumentContentChangeEvent,
+    ) -> None:
+        """Change a document; one that the editor has closed meanwhile is left alone."""
+        if self.get_text_document(text_doc.uri).version is not None:
+            super().update_text_document(text_doc, change)

@@ -23,7 +23,7 @@ from cascade_lsp.cache import Cached, CompletionCache
 from cascade_lsp.context import Context, gather
 from cascade_lsp.documents import EditorDocument
 from cascade_lsp.editor import EditorServer, Status, after_reply, stop
-from cascade_lsp.errors import CascadeError, LedgerError
+from cascade_lsp.errors import LedgerError
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
@@ -323,9 +323,12 @@ class KeystrokeServer(EditorServer):
 
     async def _ready(self) -> Completer:
         """Return the cascade with a model loaded; a cancelled keystroke never stops the loading."""
+        return await asyncio.shield(self._begin_loading())
+
+    def _begin_loading(self) -> asyncio.Task[Completer]:
         if self._loading is None:
             self._loading = self.spawn(self._load())
-        return await asyncio.shield(self._loading)
+        return self._loading
 
     async def _load(self) -> Completer:
         cascade = None
@@ -409,18 +412,20 @@ class KeystrokeServer(EditorServer):
         """End everything; the editor will say when to exit."""
         await self.close()
 
-    async def did_open(self, params: types.DidOpenTextDocumentParams) -> None:
+    def did_open(self, params: types.DidOpenTextDocumentParams) -> None:
         """Load the model before the first keystroke needs it."""
         if self._offers(params.text_document.language_id):
-            with suppress(CascadeError):  # the user is told when the loading ends
-                await self._ready()
+            self._begin_loading()
 
     async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         """Notice an accepted suggestion, whichever way it got into the text."""
         desk = self._desk(params.text_document.uri)
         offset, shown = desk.shown or (0, None)
-        text = self.document(params.text_document.uri).source
-        if shown and text.startswith(shown.text, offset):
+        document = self.document(params.text_document.uri)
+        if not shown or document.version is None:
+            return
+        text = document.source
+        if text.startswith(shown.text, offset):
             desk.shown = None
             line_head = text[text.rfind("\n", 0, offset) + 1 : offset]
             self.spawn(self._watch_kept(params.text_document.uri, shown, line_head))

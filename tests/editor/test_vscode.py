@@ -49,7 +49,7 @@ def test_typing_shows_a_suggestion_and_tab_accepts_it(code, page):
     code.press("Tab")
     expect(code.ghost).to_have_count(0)
     assert code.saved() == f"{ADD}a + b"
-    code.until(lambda: noted(code, "accepted"))
+    code.until(lambda: noted(code, "accepted") and noted(code, "shown"))
 
 
 def test_typing_through_a_suggestion_asks_no_model_again(code, page):
@@ -81,7 +81,7 @@ def test_a_word_or_a_line_of_a_suggestion_can_be_taken(code, page):
     code.type("a")
     code.wait_for_ghost("+ b")
     code.press("Control+ArrowRight")
-    code.until(lambda: code.ghost_text() == "+ b")
+    code.until(lambda: code.ghost_text() == "+ b" and noted(code, "partially_accepted"))
     code.press("Control+Alt+l")
     expect(code.ghost).to_have_count(0)
     assert code.saved() == f"{ADD}a + b"
@@ -93,6 +93,7 @@ def test_escape_rejects_a_suggestion_and_leaves_the_text_alone(code, page):
     code.wait_for_ghost("+ b")
     code.press("Escape")
     expect(code.ghost).to_have_count(0)
+    code.until(lambda: noted(code, "rejected"))
     assert code.saved() == f"{ADD}a"
 
 
@@ -122,15 +123,14 @@ def test_a_draft_that_fails_its_tests_is_upgraded_and_the_reason_can_be_read(cod
     code.picture("explanation")
 
 
-@pytest.mark.parametrize("theme", ["Default Dark Modern", "Default High Contrast"])
-def test_the_explanation_reads_in_other_themes(code, page, theme):
-    code.configure(**{"workbench.colorTheme": theme})
+def test_the_explanation_reads_in_high_contrast(code, page):
+    code.configure(**{"workbench.colorTheme": "Default High Contrast"})
     code.begin(page, ADD)
     code.type("a")
     code.wait_for_ghost("+ b")
     code.command("Cascade: Explain Escalation")
     expect(code.view("Escalat").locator("main")).to_contain_text("Accepted the small model's")
-    code.picture(f"explanation-{theme.split()[-1].lower()}")
+    code.picture("explanation-high-contrast")
 
 
 def test_a_function_can_be_verified_and_replaced_by_a_version_that_holds(code, page):
@@ -361,6 +361,8 @@ def test_the_walkthrough_knows_what_is_done_and_leads_to_a_sample(code, page):
     code.pick("Get started with Cascade")
     page.get_by_role("button", name="The engine").first.click()
     expect(page.get_by_role("checkbox", name="The engine")).to_be_checked()
+    told = [frame.get_by_text("A program beside the editor") for frame in page.frames]
+    code.until(lambda: any(found.count() for found in told))
     code.picture("walkthrough")
     page.get_by_role("button", name="Try it").first.click()
     page.get_by_role("button", name="Open a sample file").first.click()

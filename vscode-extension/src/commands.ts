@@ -138,6 +138,7 @@ async function toggleLanguage(): Promise<void> {
 }
 
 async function pause(session: Session, bar: Bar): Promise<void> {
+  await bar.ask();
   if (bar.status?.snoozed_until) {
     await session.run("cascade.snooze", "0");
     return;

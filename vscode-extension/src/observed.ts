@@ -4,7 +4,7 @@
  */
 
 import { languages, type Disposable, type InlineCompletionItem, type InlineCompletionItemProvider } from "vscode";
-import { InlineCompletionRequest, type InlineCompletionRegistrationOptions, type LanguageClient } from "vscode-languageclient/node";
+import type { InlineCompletionRegistrationOptions, LanguageClient } from "vscode-languageclient/node";
 
 /** The part of the proposal `inlineCompletionsAdditions` that is used. */
 interface Observer {
@@ -27,7 +27,7 @@ const REJECTED = 1; // of the proposal's InlineCompletionEndOfLifeReasonKind
 /** Let the client's provider observe its suggestions; before the client is started. */
 export function observe(client: LanguageClient): void {
   // The client has no other place to add handlers to the provider that it registers.
-  const feature = client.getFeature(InlineCompletionRequest.method) as unknown as Feature;
+  const feature = client.getFeature("textDocument/inlineCompletion") as unknown as Feature;
   const register = feature.registerLanguageProvider.bind(feature);
   feature.registerLanguageProvider = (options) => {
     const [registration, provider] = register(options);
