@@ -112,6 +112,16 @@ async def test_typing_through_a_suggestion_asks_no_model(begin):
     assert session.drafts == 1
 
 
+async def test_typing_through_several_lines_with_line_ends_of_windows_asks_no_model(begin, ledger):
+    session = await begin("def f():\r\n    \r\n", text="x = 1\n    return x")
+    await session.editor.complete(*CURSOR)
+    session.editor.type(1, 4, "x = 1\r\n    ret", 2)
+    (item,) = await session.editor.complete(2, 7)
+    assert (item["insertText"], session.drafts) == ("urn x", 1)
+    session.editor.type(2, 7, "urn x", 3)
+    await settled(lambda: kinds(ledger, "d1") == ["accepted"])
+
+
 async def test_the_latest_request_of_a_document_wins_and_the_one_before_is_answered(begin):
     session = await begin(draft_s=0.2)
     first = session.editor.ask_completion(*CURSOR)

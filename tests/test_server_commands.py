@@ -80,6 +80,20 @@ async def test_a_function_that_fails_its_tests_is_marked_and_its_better_version_
     ]
 
 
+async def test_line_ends_of_windows_move_nothing(begin):
+    editor = await begin(FAILING.replace("\n", "\r\n"))
+    assert (await editor.run("cascade.verifyFunction", URI, "1", "4"))["replaceable"]
+    (fault,) = editor.heard("textDocument/publishDiagnostics")[-1]["diagnostics"]
+    assert fault["range"] == HEAD
+    await editor.run("cascade.replaceFunction", URI, "1", "4")
+    (sent,) = editor.heard("workspace/applyEdit")
+    (edit,) = sent["edit"]["documentChanges"][0]["edits"]
+    assert (edit["range"]["start"], edit["range"]["end"]) == (
+        {"line": 1, "character": 4},
+        {"line": 1, "character": 16},
+    )
+
+
 async def test_the_record_of_a_verified_function_explains_itself(begin, ledger):
     editor = await begin(FAILING)
     told = await editor.run("cascade.verifyFunction", URI, "1", "4")

@@ -12,6 +12,11 @@ from lsprotocol import types
 from pygls.workspace import TextDocument, Workspace
 
 
+def plain(text: str) -> str:
+    """Return a text whose lines end with \\n alone; its lines and columns are the same."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 class EditorDocument(TextDocument):
     """A text document whose lines end with \\r\\n, \\n or \\r, and nothing else."""
 
@@ -22,6 +27,10 @@ class EditorDocument(TextDocument):
         """Return all lines with their ends; after a last line end comes one empty line."""
         source, starts = self.source, self._starts()
         return tuple(source[a:b] for a, b in pairwise((*starts, len(source))))
+
+    def plain(self) -> "EditorDocument":
+        """Return the document with plain line ends, in which each position is the same."""
+        return EditorDocument(self.uri, plain(self.source), position_codec=self.position_codec)
 
     def offset_at_position(self, client_position: types.Position) -> int:
         """Return the offset in characters of a position in the client's units."""
@@ -58,8 +67,8 @@ class EditorDocument(TextDocument):
         """Return the offset of every line's first character."""
         source = self.source
         if self._known[0] is not source:
-            plain = source.replace("\r\n", " \n").replace("\r", "\n")
-            lengths = (len(line) + 1 for line in plain.split("\n")[:-1])
+            as_long = source.replace("\r\n", " \n").replace("\r", "\n")
+            lengths = (len(line) + 1 for line in as_long.split("\n")[:-1])
             self._known = source, tuple(accumulate(lengths, initial=0))
         return self._known[1]
 

@@ -21,7 +21,7 @@ from lsprotocol import types
 
 from cascade_lsp.cache import Cached, CompletionCache
 from cascade_lsp.context import Context, gather
-from cascade_lsp.documents import EditorDocument
+from cascade_lsp.documents import EditorDocument, plain
 from cascade_lsp.editor import EditorServer, Status, after_reply, stop
 from cascade_lsp.errors import LedgerError
 
@@ -225,9 +225,11 @@ class KeystrokeServer(EditorServer):
         return Place(self._context(document, text, offset), span, head)
 
     def _context(self, document: EditorDocument, text: str, offset: int) -> Context:
+        """Return the context of an offset; models, cache and tests see one kind of line end."""
+        before, after = plain(text[:offset]), plain(text[offset:])
         return gather(
-            text,
-            offset,
+            before + after,
+            len(before),
             uri=document.uri,
             version=document.version or 0,
             language=document.language_id or "",
@@ -424,7 +426,7 @@ class KeystrokeServer(EditorServer):
         document = self.document(params.text_document.uri)
         if not shown or document.version is None:
             return
-        text = document.source
+        text = plain(document.source)
         if text.startswith(shown.text, offset):
             desk.shown = None
             line_head = text[text.rfind("\n", 0, offset) + 1 : offset]

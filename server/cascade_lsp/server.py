@@ -128,7 +128,7 @@ class CascadeServer(KeystrokeServer):
         if isinstance(record, testable.Untestable):
             return _untestable(record.reason)
         await self._keep(record)
-        finding = _finding(document, context.version, record, *emptied)
+        finding = _finding(document.plain(), context.version, record, *emptied)
         self._show_finding(document, finding)
         return {
             "id": record.id,
