@@ -9,7 +9,7 @@ from tests.editor import machine
 from tests.editor.vscode import Code
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop runs on, and other modules have their own
 def browser():
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(

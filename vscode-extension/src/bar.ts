@@ -67,8 +67,8 @@ export class Bar implements vscode.Disposable {
     const asked = running ? this.session.run<Status>("cascade.status") : undefined;
     this.status = await asked?.catch(() => undefined);
     const installed = this.status?.models.find(({ role }) => role === "small")?.installed ?? false;
-    await announce("cascade.running", running);
-    await announce("cascade.modelInstalled", installed);
+    if (running) await announce("cascade.running");
+    if (installed) await announce("cascade.modelInstalled");
     this.render();
   }
 
@@ -107,10 +107,13 @@ export class Bar implements vscode.Disposable {
   }
 }
 
-/** Tell the walkthrough, which sees what has changed since it was opened and nothing else. */
-async function announce(context: string, holds: boolean): Promise<void> {
+/**
+ * Tell the walkthrough that a step is done, by a context that holds for a moment: it takes note of
+ * what becomes true while it is open, and of nothing that was true before.
+ */
+async function announce(context: string): Promise<void> {
+  await vscode.commands.executeCommand("setContext", context, true);
   await vscode.commands.executeCommand("setContext", context, false);
-  if (holds) await vscode.commands.executeCommand("setContext", context, true);
 }
 
 /** The tooltip: what it is, why, and what to do. Only our own commands can be linked. */
