@@ -11,7 +11,7 @@ import { meter } from "./meter";
 import { runs } from "./runs";
 import { scrolling } from "./table";
 import { timeline } from "./timeline";
-import { ACTIONS, count, duration, fileName, moment, openButton, share, words } from "./words";
+import { ACTIONS, count, duration, moment, openButton, share, words } from "./words";
 
 const BY_TESTS = ["self_tests_passed", "self_tests_failed"];
 
@@ -38,9 +38,8 @@ function headline(record: DecisionRecord): Html {
 }
 
 function facts(record: DecisionRecord): Html {
-  const { folder } = fileName(record.uri);
   return definitions([
-    ["Place", html`${openButton(record.uri, record.line)}${folder && html` <span class="quiet">in ${folder}</span>`}`],
+    ["Place", openButton(record.uri, record.line)],
     ["Function", record.function ? html`<code>${record.function}</code>` : `not testable: ${record.untestable}`],
     ["Trigger", words(record.trigger)],
     ["Plan", record.plan],

@@ -67,7 +67,9 @@ function decoded(path: string): string {
 
 /** Return a button that opens a file at a line, counted from 1. */
 export function openButton(uri: string, line: number): Html {
-  return html`<button type="button" class="link" data-open="${uri}" data-line="${line}">${fileName(uri).name}:${line}</button>`;
+  const { name, folder } = fileName(uri);
+  const where = folder ? html` title="in ${folder}"` : null;
+  return html`<button type="button" class="link" data-open="${uri}" data-line="${line}"${where}>${name}:${line}</button>`;
 }
 
 export const ACTIONS: Record<Decision["action"], string> = {

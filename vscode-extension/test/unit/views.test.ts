@@ -160,7 +160,7 @@ suite("explanation", () => {
 
   test("begins with the verdict, and names the place", () => {
     assert.ok(view.indexOf("Escalated: the small model&#39;s answer was not accepted") < view.indexOf("<button"));
-    assert.match(view, /data-open="file:\/\/\/home\/ana\/shop%20floor\/versions.py" data-line="9">versions.py:9<\/button>/);
+    assert.match(view, /data-open="file:\/\/\/home\/ana\/shop%20floor\/versions.py" data-line="9" title="in \/home\/ana\/shop floor">versions.py:9<\/button>/);
     assert.match(view, /data-command="copy"[^]*data-command="choose"/);
   });
 
