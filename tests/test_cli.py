@@ -125,7 +125,7 @@ def test_without_a_model_the_remedy_is_told(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_text("x = 1\n")
     done = cascade(tmp_path / "empty", "complete", f"{file}:1")
-    assert done.returncode == 4
+    assert done.returncode == 3
     assert "cascade models fetch" in done.stderr
 
 

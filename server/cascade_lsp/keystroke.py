@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lsprotocol import types
 
@@ -23,7 +23,7 @@ from cascade_lsp.cache import Cached, CompletionCache
 from cascade_lsp.context import Context, gather
 from cascade_lsp.documents import EditorDocument, plain
 from cascade_lsp.editor import EditorServer, Status, after_reply, stop
-from cascade_lsp.errors import LedgerError
+from cascade_lsp.journal import Journal
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
@@ -40,12 +40,9 @@ IDLE_S = 0.3  # a verification begun while the user types on would only be cance
 RETRY_S = 2.0
 CLOSING_S = 1.5
 KEPT_S = 30.0  # after which it is seen how much of an accepted suggestion still stands
-RECENT = 50  # decisions of this session that can be explained with the suggested texts
 ACCEPT = "cascade.acceptCompletion"
 OFF = Status(False, "Suggestions are turned off in the settings.", "Inactive", "off")
 PAUSED = Status(False, "Suggestions are paused for a while.", "Inactive", "paused")
-
-Answer = TypeVar("Answer")
 
 
 class Completer(Protocol):
@@ -114,14 +111,12 @@ class KeystrokeServer(EditorServer):
         super().__init__("cascade")
         self.work = Work()
         self._snooze: asyncio.TimerHandle | None = None
-        self._make_cascade, self._open_ledger = make_cascade, open_ledger
+        self._make_cascade = make_cascade
+        self.journal = Journal(lambda: open_ledger(self.settings), self.tell)
         self._cache = CompletionCache()
         self._cascade: Completer | None = None
         self._loading: asyncio.Task[Completer] | None = None
-        self._ledger: Ledger | None = None
-        self._writing = asyncio.Lock()
         self._desks: dict[str, Desk] = {}
-        self._recent: dict[str, Record] = {}  # with their texts, which the ledger may not keep
 
     # -- one keystroke -------------------------------------------------------------------------
 
@@ -172,7 +167,7 @@ class KeystrokeServer(EditorServer):
 
     def _others(self, found: Cached) -> list[Cached]:
         """Return the other tiers' answers of the same decision, to cycle through."""
-        record = self._recent.get(found.candidate_id)
+        record = self.journal.held(found.candidate_id)
         if record is None or not record.answer.text.endswith(found.text):
             return []
         typed = record.answer.text.removesuffix(found.text)
@@ -201,7 +196,7 @@ class KeystrokeServer(EditorServer):
         self.work.drafts += 1
         with self.busy("Writing and testing", "thinking"):
             record = await cascade.complete(place.context, patience_s=patience_s)
-        after_reply(lambda: self.spawn(self._keep(record, answered=place)))
+        after_reply(lambda: self.spawn(self._keep_first(record, place)))
         self._tell_escalation(record)
         return self._remember(place, record)
 
@@ -240,7 +235,7 @@ class KeystrokeServer(EditorServer):
 
     def _follow_up(self, cascade: Completer, place: Place, desk: Desk, draft: Draft) -> None:
         if draft.text:
-            self.spawn(self._keep(cascade.unverified(place.context, draft), answered=place))
+            self.spawn(self._keep_first(cascade.unverified(place.context, draft), place))
         if cascade.worth_verifying(place.context, draft):
             desk.verification = self.spawn(self._verify(cascade, place, draft))
 
@@ -250,7 +245,7 @@ class KeystrokeServer(EditorServer):
         with self.busy("Testing the suggestion", "verifying"):
             record = await cascade.verify(place.context, draft, self._watch)
         self._tell_escalation(record)
-        await self._keep(record)
+        await self.journal.keep(record)
         better = self._remember(place, record)
         if better and better.text != draft.text:
             self._announce(place, better)
@@ -272,7 +267,7 @@ class KeystrokeServer(EditorServer):
 
     def _remember(self, place: Place, record: Record) -> Cached | None:
         """Put a judged answer in the place of whatever was suggested there."""
-        self._hold(record)
+        self.journal.hold(record)
         if not record.answer.text:
             return None
         self._cache.put(place.context, record.answer.text, record.id)
@@ -280,7 +275,7 @@ class KeystrokeServer(EditorServer):
 
     def _is_tested(self, decision_id: str) -> bool:
         """Say whether this session's decision had its turn with tests already."""
-        record = self._recent.get(decision_id)
+        record = self.journal.held(decision_id)
         return record is not None and record.answer.evidence.execution != "not_asked"
 
     def _announce(self, place: Place, better: Cached) -> None:
@@ -290,36 +285,11 @@ class KeystrokeServer(EditorServer):
             told = {"uri": uri, "version": seen, "range": place.range}
             self.protocol.notify("cascade/improved", {**told, "decisionId": better.candidate_id})
 
-    async def _keep(self, record: Record, answered: Place | None = None) -> None:
-        """Keep a decision, with how long the editor waited for the answer if this is its first."""
-        wait_ms = (time.perf_counter() - answered.asked) * 1000 if answered else 0.0
-        self._hold(record)
-        await self._with_ledger(lambda ledger: ledger.record(record))
-        if answered:
-            await self._note(record.id, "answered", wait_ms)
-
-    def _hold(self, record: Record) -> None:
-        """Keep a decision in memory as the latest of this session."""
-        self._recent.pop(record.id, None)
-        self._recent[record.id] = record
-        if len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
-
-    async def _note(self, decision_id: str, kind: str, value: float | None = None) -> None:
-        """Note what became of a suggestion."""
-        await self._with_ledger(lambda ledger: ledger.event(decision_id, kind, value))
-
-    async def _with_ledger(self, use: Callable[[Ledger], Answer]) -> Answer | None:
-        """Use the ledger in a thread, one use after another; without it the user is told once."""
-        try:
-            async with self._writing:
-                if self._ledger is None:
-                    self._ledger = await asyncio.to_thread(self._open_ledger, self.settings)
-                    self.tell(self._ledger.notice)
-                return await asyncio.to_thread(use, self._ledger)
-        except LedgerError as error:
-            self.tell(str(error))
-            return None
+    async def _keep_first(self, record: Record, place: Place) -> None:
+        """Keep a decision, and how long the editor has waited for its answer."""
+        wait_ms = (time.perf_counter() - place.asked) * 1000
+        await self.journal.keep(record)
+        await self.journal.note(record.id, "answered", wait_ms)
 
     # -- the cascade's life --------------------------------------------------------------------
 
@@ -368,7 +338,8 @@ class KeystrokeServer(EditorServer):
             self.tell(" ".join(["Some settings of Cascade are wrong.", *faults]))
         if settings == getattr(self, "settings", None):
             return
-        self.settings, self._ledger = settings, None
+        self.settings = settings
+        self.journal.reopen()
         self.show(self.resting())
         self._let_go()
 
@@ -441,7 +412,7 @@ class KeystrokeServer(EditorServer):
         document = self.document(uri)
         if document.version is not None:
             share = kept_share(line_head + accepted.text, document.source)
-            await self._note(accepted.candidate_id, "kept", share)
+            await self.journal.note(accepted.candidate_id, "kept", share)
 
     def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         """Forget what was under way for a document."""
@@ -465,11 +436,11 @@ class KeystrokeServer(EditorServer):
         command = getattr(getattr(params, "item", None), "command", None)
         match getattr(command, "arguments", None):
             case [str(decision_id)]:
-                await self._note(decision_id, kind)
+                await self.journal.note(decision_id, kind)
 
     async def accept(self, decision_id: str) -> None:
         """Note that a suggestion was accepted."""
-        await self._note(decision_id, "accepted")
+        await self.journal.note(decision_id, "accepted")
 
     # -- small things --------------------------------------------------------------------------
 

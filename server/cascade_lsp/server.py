@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -27,31 +27,15 @@ from cascade_lsp.keystroke import ACCEPT, Completer, KeystrokeServer
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
     from cascade_lsp.catalogue import Model
-    from cascade_lsp.context import Context
-    from cascade_lsp.documents import EditorDocument
-    from cascade_lsp.ledger import Ledger, Record
+    from cascade_lsp.finding import Finding
+    from cascade_lsp.ledger import Ledger
     from cascade_lsp.settings import Settings
 
 DAY_S = 86400.0
 LISTED = 500  # decisions at most in a list
-REPLACE = "Replace with the verified version"
 API_KEY = "CASCADE_API_KEY"  # how an editor hands over the key that its own store keeps
 NETWORK = "No remote model is configured: nothing leaves this machine."
 KEY_KEPT = "A key is stored, but this version asks no remote model: nothing leaves this machine."
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What verifying a function has shown, for one version of its document.
-
-    `head` is the line that names the function; `edit` puts the better version in place of its
-    body, None where there is none.
-    """
-
-    version: int
-    record: Record
-    head: types.Range
-    edit: types.TextEdit | None
 
 
 class CascadeServer(KeystrokeServer):
@@ -72,15 +56,12 @@ class CascadeServer(KeystrokeServer):
 
     async def explain_escalation(self, decision_id: str = "") -> dict[str, Any]:
         """Explain a decision, or the last one: as Markdown, and as `explain.as_json`."""
-        last = next(reversed(self._recent), "")
-        record = self._recent.get(decision_id or last) or await self._with_ledger(
-            lambda ledger: ledger.get(decision_id) if decision_id else ledger.last()
-        )
+        record = await self.journal.find(decision_id)
         if record is None:
             return {"id": None, "markdown": "No such decision is on record.", "record": None}
         from cascade_lsp import explain
 
-        events = await self._with_ledger(lambda ledger: ledger.events(record.id))
+        events = await self.journal.use(lambda ledger: ledger.events(record.id))
         told = explain.as_json(record, events or ())
         return {"id": record.id, "markdown": explain.decision(record), "record": told}
 
@@ -89,8 +70,8 @@ class CascadeServer(KeystrokeServer):
         from cascade_lsp import explain, paths
 
         seconds = _whole(days) * DAY_S
-        records = await self._with_ledger(lambda ledger: ledger.since(seconds)) or ()
-        events = await self._with_ledger(lambda ledger: ledger.events_since(seconds)) or {}
+        records = await self.journal.use(lambda ledger: ledger.since(seconds)) or ()
+        events = await self.journal.use(lambda ledger: ledger.events_since(seconds)) or {}
         latest = records[: -LISTED - 1 : -1]
         rows = [explain.as_row(record, events.get(record.id, ())) for record in latest]
         return {"path": str(paths.ledger_path()), "rows": rows}
@@ -100,8 +81,8 @@ class CascadeServer(KeystrokeServer):
         from cascade_lsp import statistics
 
         count = _whole(days)
-        records = await self._with_ledger(lambda ledger: ledger.since(count * DAY_S)) or ()
-        events = await self._with_ledger(lambda ledger: ledger.events_since(count * DAY_S)) or {}
+        records = await self.journal.use(lambda ledger: ledger.since(count * DAY_S)) or ()
+        events = await self.journal.use(lambda ledger: ledger.events_since(count * DAY_S)) or {}
         return statistics.report(records, events, count)
 
     # -- the function under the cursor ---------------------------------------------------------
@@ -113,6 +94,7 @@ class CascadeServer(KeystrokeServer):
         best_effort or untestable.
         """
         from cascade_lsp import explain, testable
+        from cascade_lsp.finding import found
 
         document = self.document(uri)
         position = types.Position(_whole(line), _whole(character))
@@ -127,9 +109,9 @@ class CascadeServer(KeystrokeServer):
                 record = await cascade.check(context, self._watch)
         if isinstance(record, testable.Untestable):
             return _untestable(record.reason)
-        await self._keep(record)
-        finding = _finding(document.plain(), context.version, record, *emptied)
-        self._show_finding(document, finding)
+        await self.journal.keep(record)
+        finding = found(document, record, *emptied)
+        self._show_finding(finding)
         return {
             "id": record.id,
             "function": record.function,
@@ -146,46 +128,36 @@ class CascadeServer(KeystrokeServer):
         from cascade_lsp import explain
 
         finding = self._finding_at(uri, _whole(line))
-        told: dict[str, Any] = {}
-        if finding is None:
-            told = await self.verify_function(uri, line, character)
-            finding = self._findings.get(uri)
-        if finding is None or finding.edit is None:
-            return {**told, "applied": False}
-        if not told:
+        if finding:
             told = {"id": finding.record.id, "verdict": explain.verdict(finding.record)}
-        edit = _workspace_edit(uri, finding, finding.edit)
-        answer = await self.workspace_apply_edit_async(
-            types.ApplyWorkspaceEditParams(edit, REPLACE)
-        )
+        else:
+            told = await self.verify_function(uri, line, character)
+            finding = self._finding_at(uri, _whole(line))
+        edit = finding.workspace_edit() if finding else None
+        if finding is None or edit is None:
+            return {**told, "applied": False}
+        answer = await self.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(edit))
         if answer.applied:
             await self.accept(finding.record.id)
         return {**told, "applied": answer.applied}
 
     def code_actions(self, params: types.CodeActionParams) -> list[types.CodeAction]:
         """Offer the verified version where a function was found wanting."""
-        uri = params.text_document.uri
-        finding = self._finding_at(uri, params.range.start.line)
-        if finding is None or finding.edit is None:
-            return []
-        kind = types.CodeActionKind.QuickFix
-        edit = _workspace_edit(uri, finding, finding.edit)
-        return [types.CodeAction(REPLACE, kind, [_diagnostic(finding)], edit=edit)]
+        finding = self._finding_at(params.text_document.uri, params.range.start.line)
+        action = finding.code_action() if finding else None
+        return [action] if action else []
 
     def _finding_at(self, uri: str, line: int) -> Finding | None:
         """Return what is known of the function at a line of the document as it stands now."""
         finding = self._findings.get(uri)
-        if finding is None or finding.version != self.document(uri).version:
-            return None
-        last = finding.edit.range.end.line if finding.edit else finding.head.end.line
-        return finding if finding.head.start.line <= line <= last else None
+        current = finding and finding.version == self.document(uri).version
+        return finding if current and finding and finding.covers(line) else None
 
-    def _show_finding(self, document: EditorDocument, finding: Finding) -> None:
-        if document.version != finding.version:
+    def _show_finding(self, finding: Finding) -> None:
+        if self.document(finding.uri).version != finding.version:
             return  # edited meanwhile: it says nothing of what stands there now
-        self._findings[document.uri] = finding
-        failed = finding.record.attempts[0].decision.action != "accept"
-        self._publish(document.uri, [_diagnostic(finding)] if failed else [])
+        self._findings[finding.uri] = finding
+        self._publish(finding.uri, [finding.diagnostic()] if finding.failed else [])
 
     def _publish(self, uri: str, diagnostics: list[types.Diagnostic]) -> None:
         self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, diagnostics))
@@ -378,35 +350,6 @@ def _untestable(reason: str) -> dict[str, Any]:
         "action": "untestable",
         "replaceable": False,
     }
-
-
-def _finding(
-    document: EditorDocument, version: int, record: Record, stub: Context, body: str
-) -> Finding:
-    from cascade_lsp import testable
-
-    target = testable.find(stub)
-    start = target.start if isinstance(target, testable.Target) else stub.offset
-    name = stub.document.find("def ", start, stub.offset)
-    head_end = stub.document.find("\n", name)
-    edit, at = None, document.client_position_at_offset
-    if record.chosen:
-        place = types.Range(at(stub.offset), at(stub.offset + len(body)))
-        edit = types.TextEdit(place, record.answer.text)
-    return Finding(version, record, types.Range(at(name), at(head_end)), edit)
-
-
-def _diagnostic(finding: Finding) -> types.Diagnostic:
-    from cascade_lsp import explain
-
-    verdict = explain.verdict(finding.record)
-    severity = types.DiagnosticSeverity.Information
-    return types.Diagnostic(finding.head, verdict, severity, finding.record.id, source="Cascade")
-
-
-def _workspace_edit(uri: str, finding: Finding, edit: types.TextEdit) -> types.WorkspaceEdit:
-    document = types.OptionalVersionedTextDocumentIdentifier(uri, finding.version)
-    return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(document, [edit])])
 
 
 def _power() -> dict[str, Any]:

@@ -6,7 +6,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as vscode from "vscode";
@@ -61,7 +61,8 @@ export async function install(
 /** The package that the extension brings along. */
 function bundledEngine(context: vscode.ExtensionContext): string {
   const folder = context.asAbsolutePath("engine");
-  const wheel = readdirSync(folder).find((name) => name.endsWith(".whl"));
+  const files = existsSync(folder) ? readdirSync(folder) : [];
+  const wheel = files.find((name) => name.endsWith(".whl"));
   if (!wheel) throw new Error(`The extension is damaged: ${folder} holds no engine. Install it anew.`);
   return join(folder, wheel);
 }

@@ -18,7 +18,7 @@ export class Panels implements vscode.Disposable {
 
   constructor(
     private readonly context: vscode.ExtensionContext,
-    private readonly heard: (kind: string, message: Message) => Promise<void>,
+    private readonly heard: (message: Message) => Promise<void>,
   ) {}
 
   /** Show a body in the panel of this kind, beside the editor the first time. */
@@ -54,7 +54,7 @@ export class Panels implements vscode.Disposable {
       { enableScripts: true, localResourceRoots: [media], enableFindWidget: true },
     );
     panel.iconPath = vscode.Uri.joinPath(media, "icon.png");
-    panel.webview.onDidReceiveMessage((message: Message) => void this.heard(kind, message));
+    panel.webview.onDidReceiveMessage((message: Message) => void this.heard(message));
     panel.onDidDispose(() => this.open.delete(kind));
     this.open.set(kind, panel);
     return panel;

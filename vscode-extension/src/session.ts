@@ -68,7 +68,12 @@ export class Session implements vscode.Disposable {
 
   /** Find the engine and start it; a running one is stopped first, one start after another. */
   start(): Promise<void> {
-    this.starting = this.starting.then(() => this.begin());
+    this.starting = this.starting
+      .then(() => this.begin())
+      .catch((error: unknown) => {
+        this.output.error(`the engine could not be looked for: ${String(error)}`);
+        this.show("missing");
+      });
     return this.starting;
   }
 

@@ -10,6 +10,7 @@ import { ledger } from "./views/ledger";
 import { statistics } from "./views/statistics";
 
 const DAYS = 30;
+const COPIED_MS = 2000;
 
 /** The explanation, the ledger, the statistics and the doctor. */
 export class Views implements vscode.Disposable {
@@ -21,7 +22,7 @@ export class Views implements vscode.Disposable {
     context: vscode.ExtensionContext,
     private readonly session: Session,
   ) {
-    this.panels = new Panels(context, (kind, message) => this.act(kind, message));
+    this.panels = new Panels(context, (message) => this.act(message));
   }
 
   /** Explain a decision, or the last one. */
@@ -70,7 +71,7 @@ export class Views implements vscode.Disposable {
     this.panels.show("doctor", "Cascade: Doctor", doctor(findings));
   }
 
-  private async act(kind: string, message: Message): Promise<void> {
+  private async act(message: Message): Promise<void> {
     switch (message.type) {
       case "open":
         await openPlace(message.uri, message.line);
@@ -79,19 +80,19 @@ export class Views implements vscode.Disposable {
         await this.explain(message.id);
         break;
       case "copy":
-        await vscode.env.clipboard.writeText(message.text);
+        await copy(message.text);
         break;
       case "days":
         await this.showStatistics(message.days);
         break;
       case "command":
-        await this.command(kind, message.command);
+        await this.command(message.command);
         break;
     }
   }
 
-  private async command(_kind: string, command: string): Promise<void> {
-    if (command === "copy") await vscode.env.clipboard.writeText(this.explained?.markdown ?? "");
+  private async command(command: string): Promise<void> {
+    if (command === "copy") await copy(this.explained?.markdown ?? "");
     if (command === "choose") await this.choose();
     if (command === "reveal") {
       await vscode.commands.executeCommand("revealFileInOS", vscode.Uri.file(this.ledgerPath));
@@ -101,6 +102,11 @@ export class Views implements vscode.Disposable {
   dispose(): void {
     this.panels.dispose();
   }
+}
+
+async function copy(text: string): Promise<void> {
+  await vscode.env.clipboard.writeText(text);
+  vscode.window.setStatusBarMessage("Cascade: copied", COPIED_MS);
 }
 
 async function openPlace(uri: string, line: number): Promise<void> {
