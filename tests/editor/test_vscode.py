@@ -357,8 +357,7 @@ def test_the_walkthrough_knows_what_is_done_and_leads_to_a_sample(code, page):
     code.serve()
     code.visit(page)
     code.until(lambda: code.light.inner_text().strip() == "Cascade")
-    code.command("Welcome: Open Walkthrough")
-    code.pick("Get started with Cascade")
+    code.command("Cascade: Get Started")
     page.get_by_role("button", name="The engine").first.click()
     done = page.get_by_role("checkbox", name="The engine")
 

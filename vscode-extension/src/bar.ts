@@ -108,12 +108,15 @@ export class Bar implements vscode.Disposable {
 }
 
 /**
- * Tell the walkthrough that a step is done, by a context that holds for a moment: it takes note of
- * what becomes true while it is open, and of nothing that was true before.
+ * Tell the walkthrough that a step is done. It takes note of a context that becomes true while it
+ * is open, and of none that was true as it opened; of two that hold one after the other for a
+ * moment, one at least was not.
  */
 async function announce(context: string): Promise<void> {
-  await vscode.commands.executeCommand("setContext", context, true);
-  await vscode.commands.executeCommand("setContext", context, false);
+  for (const pulse of [context, `${context}.again`]) {
+    await vscode.commands.executeCommand("setContext", pulse, true);
+    await vscode.commands.executeCommand("setContext", pulse, false);
+  }
 }
 
 /** The tooltip: what it is, why, and what to do. Only our own commands can be linked. */

@@ -36,6 +36,7 @@ export function commands(session: Session, bar: Bar, views: Views): Record<strin
     "cascade.pause": () => pause(session, bar),
     "cascade.verify": () => verify(session, views),
     "cascade.replace": () => replace(session),
+    "cascade.getStarted": getStarted,
     "cascade.openSample": openSample,
     "cascade.restart": () => session.restart(),
     "cascade.choosePython": choosePython,
@@ -174,6 +175,10 @@ async function replace(session: Session): Promise<void> {
   if (!place) return;
   const told = await session.run<Verification & { applied: boolean }>("cascade.replaceFunction", ...place);
   if (!told.applied) void vscode.window.showInformationMessage(told.verdict);
+}
+
+async function getStarted(): Promise<void> {
+  await vscode.commands.executeCommand("workbench.action.openWalkthrough", "cascade-lsp.cascade#start");
 }
 
 async function openSample(): Promise<void> {

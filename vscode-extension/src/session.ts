@@ -26,6 +26,7 @@ const SECTION = "cascade";
 const API_KEY = "CASCADE_API_KEY"; // its name in the editor's secret store and in the server's environment
 const TROUBLE = 3; // ends in a row after which the user is told
 const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }];
+const READY: Light = { busy: false, message: "", kind: "Normal", state: "ready" };
 const STARTING: Light = { busy: true, message: "", kind: "Normal", state: "loading" };
 
 /** The connection to one server at a time. */
@@ -33,7 +34,6 @@ export class Session implements vscode.Disposable {
   engine: EngineState = "searching";
   light: Light = STARTING;
   restartInS = 0;
-  found: Engine | undefined;
 
   private client: LanguageClient | undefined;
   private startedAt = 0;
@@ -88,7 +88,6 @@ export class Session implements vscode.Disposable {
       void this.tellMissing(engine);
       return;
     }
-    this.found = engine;
     this.output.info(`engine ${engine.version}: ${engine.python} (${engine.source})`);
     await this.launch(engine);
   }
@@ -147,7 +146,7 @@ export class Session implements vscode.Disposable {
     });
     try {
       await client.start();
-      this.light = { busy: false, message: "", kind: "Normal", state: "ready" };
+      if (this.light === STARTING) this.light = READY; // else the server has said more already
       this.show("running");
     } catch (error) {
       this.output.error(`the engine did not start: ${String(error)}`);
@@ -250,6 +249,7 @@ export class Session implements vscode.Disposable {
     return this.tell("missing", what, {
       Install: "cascade.install",
       "Choose a Python": "cascade.choosePython",
+      "Get Started": "cascade.getStarted",
     });
   }
 
