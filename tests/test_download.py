@@ -228,19 +228,18 @@ def test_a_file_comes_from_the_hub_at_the_pinned_revision(monkeypatch: pytest.Mo
 def test_a_download_from_the_hub_goes_on_where_it_was_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = some_data(25_000_000)  # huggingface_hub writes blocks of 10 MB
+    data, block = some_data(25_000_000), 10 * 1024**2  # of what huggingface_hub writes at once
     model = a_model(data, hub_file())
     arriving = catalogue.partial_path(model) / "hub.gguf"
     with serving(data, stall_at=15_000_000) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         child = started(model)
-        wait_for(lambda: catalogue.size_of(arriving))
+        wait_for(lambda: catalogue.size_of(arriving) == block)
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        kept = catalogue.size_of(arriving)
         hub.stall_at = None
         assert download.fetch(model).read_bytes() == data
-    assert kept and hub.offsets == [0, kept]
+    assert hub.offsets == [0, block]
 
 
 def test_another_file_at_the_hub_is_refused_and_the_next_source_tried(
