@@ -228,7 +228,7 @@ async def test_a_better_answer_is_announced_cached_and_recorded(begin, ledger):
     (item,) = await session.editor.complete(*CURSOR, INVOKED)
     assert (item["insertText"], item["command"]["arguments"]) == ("return 2", ["d1"])
     assert session.cascade.calls == ["load", "draft", "verify"]
-    assert [record.answer.text for record in ledger.since(60)] == ["return 2"]
+    await settled(lambda: [record.answer.text for record in ledger.since(60)] == ["return 2"])
 
 
 async def verified(session, ledger):

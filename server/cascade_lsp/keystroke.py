@@ -245,10 +245,10 @@ class KeystrokeServer(EditorServer):
         with self.busy("Testing the suggestion", "verifying"):
             record = await cascade.verify(place.context, draft, self._watch)
         self._tell_escalation(record)
-        await self.journal.keep(record)
         better = self._remember(place, record)
         if better and better.text != draft.text:
             self._announce(place, better)
+        await self.journal.keep(record)
 
     def _watch(self, event: Event) -> None:
         """Show that a larger tier is asked."""
