@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cascade_lsp import catalogue, keystroke
+from cascade_lsp import catalogue, keystroke, server
 from cascade_lsp.ledger import Ledger, LedgerOptions
 from cascade_lsp.sandbox import SandboxOptions, make_sandbox
 from cascade_lsp.server import CascadeServer
@@ -32,17 +32,16 @@ async def begin(ledger, monkeypatch, tmp_path):
 
     async def start(text, small=WRONG, options=None, large=RIGHT, line="    return n + 2\n"):
         cascade = cascade_of(model(small, line=line), model(large), sandbox)
-        server = CascadeServer(lambda _: cascade, lambda _: ledger)
-        servers.append(server)
-        editor = NearEditor(server)
-        editor.server = server
+        begun = CascadeServer(lambda _: cascade, lambda _: ledger)
+        servers.append(begun)
+        editor = NearEditor(begun)
         await editor.begin(options, window={"workDoneProgress": True})
         editor.open(text)
         return editor
 
     yield start
-    for server in servers:
-        await server.close()
+    for begun in servers:
+        await begun.close()
     await sandbox.close()
 
 
@@ -186,9 +185,10 @@ async def test_a_pause_stops_all_work_and_ends(begin):
 
 async def test_a_pause_ends_by_itself(begin, monkeypatch):
     editor = await begin("def f():\n    \n", line="    return 1\n")
-    await editor.run("cascade.snooze", "1")
-    editor.server._wake()
-    assert (await editor.run("cascade.status"))["state"] == "ready"
+    monkeypatch.setattr(server, "MINUTE_S", 0.2)
+    assert (await editor.run("cascade.snooze", "1"))["state"] == "paused"
+    assert await editor.complete(1, 4) == []
+    await settled(lambda: editor.heard("didChangeStatus")[-1]["state"] == "ready")
     assert len(await editor.complete(1, 4)) == 1
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cascade_lsp.ledger import Ledger
     from cascade_lsp.settings import Settings
 
+MINUTE_S = 60.0
 DAY_S = 86400.0
 LISTED = 500  # decisions at most in a list
 API_KEY = "CASCADE_API_KEY"  # how an editor hands over the key that its own store keeps
@@ -239,7 +240,7 @@ class CascadeServer(KeystrokeServer):
         """Make no suggestion for so many minutes; with 0, make them again."""
         if self._snooze:
             self._snooze.cancel()
-        seconds = _whole(minutes) * 60
+        seconds = _whole(minutes) * MINUTE_S
         self._snooze = None
         if seconds:
             self._snooze = asyncio.get_running_loop().call_later(seconds, self._wake)

@@ -3,10 +3,9 @@
 import * as vscode from "vscode";
 import { background, look, type Facts, type Look } from "./look";
 import type { Status } from "./protocol";
-import type { Session } from "./session";
+import { DOCUMENTS, type Session } from "./session";
 
 const SETTLE_MS = 150;
-const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }];
 
 /** Shows the session's state, and asks the server for the facts behind it once it has settled. */
 export class Bar implements vscode.Disposable {

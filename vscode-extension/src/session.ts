@@ -25,7 +25,8 @@ import { forServer, type Tree } from "./settings";
 const SECTION = "cascade";
 const API_KEY = "CASCADE_API_KEY"; // its name in the editor's secret store and in the server's environment
 const TROUBLE = 3; // ends in a row after which the user is told
-const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }];
+/** The documents that get suggestions. */
+export const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }];
 const READY: Light = { busy: false, message: "", kind: "Normal", state: "ready" };
 const STARTING: Light = { busy: true, message: "", kind: "Normal", state: "loading" };
 
