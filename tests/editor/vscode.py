@@ -234,8 +234,14 @@ class Code:
     def saved(self, name: str = "work.py") -> str:
         """Save the file in front and return what is on disk then."""
         path, tab = self.project / name, self.page.locator(".tab.active.dirty")
-        self.press("Control+s")
-        self.until(lambda: tab.count() == 0)
+
+        def clean() -> bool:
+            """Save again as long as it is needed: an edit may arrive just after a save."""
+            self.press("Control+s")
+            self.page.wait_for_timeout(300)
+            return tab.count() == 0
+
+        self.until(clean)
         return path.read_text()
 
     def counters(self) -> dict[str, int]:
