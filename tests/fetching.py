@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import re
+import signal
 import sys
 import threading
 import zipfile
@@ -180,6 +181,8 @@ def serving(data: bytes, stall_at: int | None = None) -> Iterator[Hub]:
 
 def main(text: str) -> None:
     """Fetch the model that `text` describes."""
+    # A shell that runs the tests in the background makes everything under it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         done = f"fetched {fetch(cattrs.structure(json.loads(text), Model))}"
     except ModelError as error:
