@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from cascade_lsp.sandbox import Check, Limits, Outcome, Status
+from cascade_lsp.sandbox import Check, Language, Limits, Outcome, Status, Suite
 from cascade_lsp.sandbox.wire import READY, Job, decode_outcome, encode
 
 START_S = 20.0
 PATIENCE_S = 5.0  # beyond all limits of a job, before its worker is given up
 LINE_BYTES = 8 * 1024 * 1024
+ONLY_PYTHON = "the interpreter sandbox runs Python alone"
 
 # Without variables, and without the current folder on the import path.
 WORKER = (sys.executable, "-E", "-P", "-X", "utf8", "-m", "cascade_lsp.sandbox.worker")
@@ -53,14 +54,27 @@ class PortableSandbox:
         self._status: Status | None = None
 
     async def run(
-        self, source: str, checks: Sequence[Check], limits: Limits, *, seed: int = 0
+        self,
+        source: str,
+        checks: Sequence[Check],
+        limits: Limits,
+        *,
+        seed: int = 0,
+        language: Language = "python",
     ) -> list[Outcome]:
         """Run each check against `source` in a fresh session; one outcome per check, in order."""
+        if language != "python":
+            return [Outcome("inconclusive", detail=ONLY_PYTHON) for _ in checks]
         return [await self._trusted(Job(source, check, limits, seed)) for check in checks]
 
     async def run_script(self, source: str, limits: Limits, *, seed: int = 0) -> Outcome:
         """Run one whole program; what it printed is in `seen`, why it ended in `detail`."""
         return await self._trusted(Job(source, None, limits, seed))
+
+    async def run_suite(self, suite: Suite, limits: Limits) -> list[Outcome]:
+        """Run nothing: this interpreter cannot import a project."""
+        detail = "the interpreter sandbox cannot run a project's own tests"
+        return [Outcome("inconclusive", detail=detail) for _ in suite.tests]
 
     async def status(self) -> Status:
         """Try the sandbox once, with what must work and with what must not, and remember."""
