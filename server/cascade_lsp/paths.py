@@ -35,3 +35,8 @@ def ledger_path() -> Path:
 def machine_path() -> Path:
     """Return the path of the JSON file that remembers safe engine settings per build."""
     return state_dir() / "machine.json"
+
+
+def probes_path() -> Path:
+    """Return the path of the JSON file that remembers which sandboxes held on this machine."""
+    return state_dir() / "sandbox.json"

@@ -176,9 +176,12 @@ class Sandbox(Protocol):
         ...
 
 
-def make_sandbox(options: SandboxOptions) -> Sandbox | None:
-    """Return the strongest sandbox there is, not started yet; None where execution is off."""
-    # Imported here because the implementation builds on the values above.
-    from cascade_lsp.sandbox.portable import PortableSandbox
+def make_sandbox(options: SandboxOptions, project: Project | None = None) -> Sandbox | None:
+    """Return the strongest sandbox there is, not started yet; None where execution is off.
 
-    return None if options.execution == "off" else PortableSandbox()
+    `project` is what of a trusted project may be read; tiers that cannot read it do without.
+    """
+    # Imported here because the implementations build on the values above.
+    from cascade_lsp.sandbox.tiers import TieredSandbox
+
+    return None if options.execution == "off" else TieredSandbox(options.execution, project)

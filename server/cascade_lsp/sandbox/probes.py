@@ -1,0 +1,63 @@
+"""A few live attacks by which a sandbox is tried before it is trusted with anything.
+
+Each is a function that gives 1 where it got through. What counts is that none does: not a version
+number, not that a call succeeded. With them goes what must work.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cascade_lsp.sandbox import Check, Limits, Outcome, Sandbox
+
+LIMITS = Limits(time_s=0.1, memory_bytes=32 * 1024 * 1024)
+# No attack may end in one of these; what it gets is not 1, or it does not come to giving anything.
+_THROUGH = ("passed", "sandbox_lost", "tampered", "exited_early")
+
+_SECRET = str(Path(__file__).resolve())
+_SOURCE = """\
+import ctypes, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+def work(): return sum(map(int, '1 2 3'.split()))
+def read(): return int(bool(open({secret!r}).read()))
+def listing(): return int(bool(os.listdir(os.path.dirname({secret!r}))))
+def write(): return int(open({secret!r} + '.new', 'w').write('x') > 0)
+def change_mode(): return int(os.chmod({secret!r}, 0o600) is None)
+def connect(): return int(socket.create_connection(('127.0.0.1', 9), 0.05) is not None)
+def datagram(): return socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))
+def fork(): return int(os.fork() >= 0)
+def execute(): return os.execv('/bin/true', ['true'])
+def end_parent(): return int(os.kill(os.getppid() or 1, 0) is None)
+def trace(): return int(libc.ptrace(0, 0, 0, 0) == 0)
+def share(): return int(libc.shmget(4711, 4096, 0o1600) >= 0)
+def unshare(): return int(libc.unshare(0x10000000) == 0)
+def grow(): return len(bytearray(10**9)) // 10**9
+def loop():
+    while True: pass
+"""  # noqa: E501
+_ATTACKS = (
+    "read listing write change_mode connect datagram fork execute end_parent trace share unshare "
+    "grow loop"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One probe and what came of it."""
+
+    name: str
+    outcome: Outcome
+    holds: bool
+
+
+async def attempt(sandbox: Sandbox) -> Sequence[Trial]:
+    """Try what must work, and then every attack until one gets through."""
+    source = _SOURCE.format(secret=_SECRET)
+    (work,) = await sandbox.run(source, [Check("work()", "eq", "6")], LIMITS)
+    trials = [Trial("work", work, work.kind == "passed")]
+    for name in _ATTACKS.split():
+        if not trials[-1].holds:
+            break
+        (outcome,) = await sandbox.run(source, [Check(f"{name}()", "eq", "1")], LIMITS)
+        trials.append(Trial(name, outcome, outcome.kind not in _THROUGH))
+    return trials
