@@ -28,6 +28,9 @@ class Unknown:
 
     type_name: str
 
+    def __repr__(self) -> str:
+        return f"<{self.type_name} object>"
+
 
 # -- inside ----------------------------------------------------------------------
 

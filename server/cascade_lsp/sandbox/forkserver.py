@@ -90,14 +90,14 @@ def main(descriptor: int) -> NoReturn:
     sys.path[:] = [path for path in sys.path if os.path.exists(path)] + [*setup.packages]
     try:
         kernel = Kernel(setup.hidden, setup.landlock_abi)
-        readable = _readable(setup, library)
-        _isolate(kernel, setup, readable, control)
+        view = _view(setup, library)
+        _isolate(kernel, setup, view, control)
     except (Missing, OSError) as error:
         _say(control, {"missing": [str(part) for part in error.args]})
         os._exit(1)
     gc.collect()
     gc.freeze()
-    Server(control, kernel, setup, tuple(readable)).serve()
+    Server(control, kernel, setup, view).serve()
 
 
 def _library_folders() -> list[str]:
@@ -108,29 +108,41 @@ def _library_folders() -> list[str]:
     return sorted(folder for folder in folders if "lib-dynload" not in folder)
 
 
-def _readable(setup: Setup, library: Sequence[str]) -> list[str]:
-    """Return what may be read: the interpreter's own library without what was installed into it,
-    shared libraries, a few public files, and what was asked for."""
-    standard = [path for path in sys.path if path not in setup.packages]
-    own = [
-        entry.path
-        for folder in standard
-        if os.path.isdir(folder)
-        for entry in os.scandir(folder)
-        if not entry.name.endswith("-packages")
-    ]
-    wanted = [*own, *library, *_PUBLIC, *setup.packages, *setup.sources]
-    return [path for path in wanted if os.path.exists(path)]
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of the file system is seen: `shown` in the new root, but for `concealed`; of it
+    `readable` can be read, and of the folders in `listed` the names."""
+
+    shown: tuple[str, ...]
+    concealed: tuple[str, ...]
+    readable: tuple[str, ...]
+    listed: tuple[str, ...]
+
+
+def _view(setup: Setup, library: Sequence[str]) -> View:
+    """See the interpreter's own library without what was installed into it, shared libraries, a
+    few public files, and what was asked for."""
+    standard = [path for path in sys.path if os.path.isdir(path) and path not in setup.packages]
+    entries = [entry.path for folder in standard for entry in os.scandir(folder)]
+    installed = [path for path in entries if path.endswith("-packages")]
+    wanted = [*library, *_PUBLIC, *setup.packages, *setup.sources]
+    others = [path for path in wanted if os.path.exists(path)]
+    return View(
+        shown=(*standard, *others),
+        concealed=(*installed, *setup.concealed),
+        readable=(*(path for path in entries if path not in installed), *others),
+        listed=tuple(standard),
+    )
 
 
 # -- isolation ----------------------------------------------------------------------
 
 
-def _isolate(kernel: Kernel, setup: Setup, readable: Sequence[str], control: socket.socket) -> None:
+def _isolate(kernel: Kernel, setup: Setup, view: View, control: socket.socket) -> None:
     """Put up every layer that holds for the whole life of the server, or raise."""
     was_root = os.geteuid() == 0
     if setup.has("namespaces"):
-        _leave_namespaces(kernel, setup, readable, was_root)
+        _leave_namespaces(kernel, view, was_root)
         server = os.fork()
         if server:
             _stand_by(server, control)
@@ -143,14 +155,13 @@ def _isolate(kernel: Kernel, setup: Setup, readable: Sequence[str], control: soc
         kernel.drop_capabilities()
     if setup.has("landlock"):
         scratch = [SCRATCH] if setup.has("namespaces") else []
-        kernel.landlock(Access(read=[*readable, *_DEVICES], write=["/dev/null", *scratch]))
+        read = [*view.readable, *_DEVICES]
+        kernel.landlock(Access(read, view.listed, write=["/dev/null", *scratch]))
     if setup.has("seccomp"):
         kernel.no_new_privileges()
 
 
-def _leave_namespaces(
-    kernel: Kernel, setup: Setup, readable: Sequence[str], was_root: bool
-) -> None:
+def _leave_namespaces(kernel: Kernel, view: View, was_root: bool) -> None:
     """Have namespaces of one's own and a root that holds what is readable and a scratch folder.
 
     Root does the mounting itself, since its interpreter may lie where no other user may look,
@@ -164,7 +175,7 @@ def _leave_namespaces(
         kernel.unshare(NEWUSER | _SEPARATE)
         _map_ids(process, uid, gid)
     kernel.make_private()
-    _make_root(kernel, setup, readable, f"{SCRATCH_OPTIONS},uid={uid},gid={gid}")
+    _make_root(kernel, view, f"{SCRATCH_OPTIONS},uid={uid},gid={gid}")
     socket.sethostname("sandbox")
     if was_root:
         kernel.become(uid)
@@ -183,15 +194,15 @@ def _map_ids(process: int, uid: int, gid: int) -> None:
         os.close(file)
 
 
-def _make_root(kernel: Kernel, setup: Setup, readable: Sequence[str], scratch: str) -> None:
+def _make_root(kernel: Kernel, view: View, scratch: str) -> None:
     root = next(path for path in _MOUNT_POINTS if os.path.isdir(path))
     kernel.mount_tmpfs(root, "size=1m,mode=755")
     for link in ("/lib", "/lib64", "/bin"):
         if os.path.islink(link):
             os.symlink(os.readlink(link), root + link)
-    for path in _outermost(readable):
+    for path in _outermost(view.shown):
         _show(kernel, path, root + path)
-    for path in setup.concealed:
+    for path in view.concealed:
         _conceal(kernel, path, root + path)
     for path in _DEVICES:
         _touch(root + path)
@@ -265,14 +276,13 @@ class Ended:
 class Server:
     """Forks children for jobs that it never sees."""
 
-    def __init__(
-        self, control: socket.socket, kernel: Kernel, setup: Setup, readable: tuple[str, ...]
-    ) -> None:
+    def __init__(self, control: socket.socket, kernel: Kernel, setup: Setup, view: View) -> None:
         self._control, self._kernel, self._setup = control, kernel, setup
         self._namespaces = setup.has("namespaces")
         allowance = seccomp.Allowance(threads=self._namespaces, files=self._namespaces)
         self._filter = seccomp.program(kernel.numbers, kernel.audit, allowance)
-        self._readable = (*readable, *_DEVICES, *([SCRATCH] if self._namespaces else []))
+        scratch = [SCRATCH] if self._namespaces else []
+        self._readable = (*view.shown, *_DEVICES, *scratch)
         self._null = os.open("/dev/null", os.O_RDONLY)
         self._imported: set[str] = set()
         self._space = _address_space()

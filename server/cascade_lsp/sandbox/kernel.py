@@ -53,9 +53,11 @@ class Missing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What Landlock leaves of the file system: folders and files to read, to run, to write in."""
+    """What Landlock leaves of the file system: files and folders to read, folders to list (with
+    those in them), files to run, files and folders to write."""
 
     read: Sequence[str]
+    listed: Sequence[str] = ()
     run: Sequence[str] = ()
     write: Sequence[str] = ()
 
@@ -183,7 +185,7 @@ class Kernel:
         rules = struct.pack(f"={words}Q", *handled[:words])
         create, add = (self.numbers[f"landlock_{n}"] for n in ("create_ruleset", "add_rule"))
         ruleset = self._call("landlock", create, rules, len(rules), 0)
-        granted = [(access.read, _READ_ONLY), (access.write, _WRITING)]
+        granted = [(access.read, _READ_ONLY), (access.listed, _READ_DIR), (access.write, _WRITING)]
         granted.append((access.run, _READ_ONLY | _EXECUTE))
         for paths, allowed in granted:
             for path in paths:
