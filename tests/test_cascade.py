@@ -13,6 +13,7 @@ from cascade_lsp.ledger import Record
 from cascade_lsp.policy import Reason
 from cascade_lsp.sandbox import (
     Check,
+    Language,
     Limits,
     Outcome,
     Sandbox,
@@ -146,7 +147,13 @@ class LostSandbox:
     """A sandbox whose processes cannot be started."""
 
     async def run(
-        self, source: str, checks: Sequence[Check], limits: Limits, *, seed: int = 0
+        self,
+        source: str,
+        checks: Sequence[Check],
+        limits: Limits,
+        *,
+        seed: int = 0,
+        language: Language = "python",
     ) -> list[Outcome]:
         return [Outcome("sandbox_lost") for _ in checks]
 

@@ -79,9 +79,10 @@ def test_what_cannot_be_tested_says_why(marked: str, reason: str) -> None:
     assert reason in found.reason
 
 
-def test_other_languages_are_not_testable_yet() -> None:
-    found = find(place("function f(a) {\n  ║\n}", language="javascript"))
-    assert found == Untestable("only Python functions can be tested so far")
+def test_a_language_without_a_reader_is_not_testable() -> None:
+    found = find(place("fn f(a) {\n  ║\n}", language="rust"))
+    assert isinstance(found, Untestable)
+    assert found.reason == "only Python, JavaScript and TypeScript functions can be tested so far"
 
 
 STUBS = [

@@ -6,7 +6,7 @@ here guesses from a model's name. Markers inside the user's text stay text.
 
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Piece, Prompt
-from cascade_lsp.testable import Target
+from cascade_lsp.languages import Target
 
 LINE_TOKENS, BLOCK_TOKENS, BODY_TOKENS = 32, 96, 384
 
@@ -49,11 +49,10 @@ def solutions(target: Target, style: str, k: int) -> list[Prompt]:
             f"{target.listing}\nComplete the function `{target.name}`. Reply with the whole "
             "function in one code block."
         )
-        pieces = [Piece("user", question), Piece("assistant", "```python\n")]
+        pieces = [Piece("user", question), Piece("assistant", f"```{target.runs_as}\n")]
         stop: tuple[str, ...] = ("```",)
     else:
-        head = target.stub_source.rstrip().removesuffix("...")
-        pieces, stop = [Piece("text", head)], ("\ndef ", "\nclass ", "\n@", "\nif __name__", "\n#")
+        pieces, stop = [Piece("text", target.begun)], target.notation.body_stop
     return [
         Prompt(tuple(pieces), BODY_TOKENS, stop, temperature=0.8 if seed else 0.0, seed=seed)
         for seed in range(max(k, 1))
@@ -62,7 +61,9 @@ def solutions(target: Target, style: str, k: int) -> list[Prompt]:
 
 def answer_source(text: str, target: Target, style: str) -> str:
     """Return a solution's text as source that holds the whole function."""
-    return text if style == "chat" else target.stub_source.rstrip().removesuffix("...") + text
+    if style == "chat":
+        return text
+    return target.begun + text + (f"\n{target.closing}" if target.closing else "")
 
 
 def trim(text: str, context: Context) -> str:
