@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cascade_lsp.sandbox import Check, Limits, Outcome, SandboxOptions, make_sandbox
+from cascade_lsp.sandbox import Check, Limits, Outcome
 from cascade_lsp.sandbox.portable import PortableSandbox
 
 LIMITS = Limits(time_s=0.5, memory_bytes=32 * 1024 * 1024)
@@ -81,11 +81,6 @@ async def test_a_worker_that_does_not_start_is_no_verdict(tmp_path: Path) -> Non
         assert (await one(broken, ADD, TWO)).kind == "sandbox_lost"
         assert (await broken.status()).tier == "none"
         assert not descendants()
-
-
-async def test_with_execution_off_there_is_no_sandbox() -> None:
-    assert make_sandbox(SandboxOptions(execution="off")) is None
-    assert isinstance(make_sandbox(SandboxOptions()), PortableSandbox)
 
 
 async def test_nothing_starts_before_the_first_use_and_nothing_stays_after_the_end() -> None:

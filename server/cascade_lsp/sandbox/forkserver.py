@@ -42,7 +42,7 @@ from cascade_lsp.sandbox.kernel import (
     Missing,
 )
 
-SCRATCH = "/tmp"
+SCRATCH = "/.scratch"  # a name that no folder of a project lies under
 SCRATCH_OPTIONS = "size=16m,nr_inodes=512,mode=700"
 MOST_ORDER_BYTES = 64 * 1024
 NO_ONE = 61321  # the user that root becomes; nobody's, and no service's
@@ -261,8 +261,10 @@ def _stand_by(server: int, control: socket.socket) -> NoReturn:
 
 @dataclass(slots=True)
 class Ended:
-    """How a run ended: by an exit code or a signal; stopped at a call, late, or on demand."""
+    """How a run ended: by an exit code or a signal; stopped at a call, late, or on demand. Not
+    `begun`: the child could not confine itself, and so did not run anything."""
 
+    begun: bool = False
     code: int = 0
     signal: int = 0
     blocked: str = ""
@@ -346,11 +348,13 @@ class Server:
         poll = select.poll()
         poll.register(process, select.POLLIN)
         poll.register(self._control, select.POLLIN)
+        number = child.recv(16)
+        if not number:
+            return ended
         if self._setup.has("seccomp"):
-            number = child.recv(16)
-            if number:
-                listener = self._kernel.take(process, int(number))
-                poll.register(listener, select.POLLIN)
+            listener = self._kernel.take(process, int(number))
+            poll.register(listener, select.POLLIN)
+        ended.begun = True
         began = time.monotonic()
         _quietly_send(child, b"go")
         while True:
@@ -408,13 +412,13 @@ class Server:
         os.chdir(SCRATCH if self._namespaces else "/")
         if self._setup.has("rlimits"):
             self._limit(order)
+        listener = self._null
         if self._setup.has("seccomp"):
             self._kernel.dumpable(on=True)  # the server takes the listener out of this process
             listener = self._kernel.filter(seccomp.for_process(self._filter, os.getpid()))
-            os.write(told, str(listener).encode())
-            os.read(told, 2)
-            os.close(listener)
-        os.close(told)
+        os.write(told, str(listener).encode())
+        os.read(told, 2)
+        os.closerange(4, 16)
         candidate.run(job, answers, self._readable)
 
     def _limit(self, order: dict[str, Any]) -> None:

@@ -39,8 +39,8 @@ _BOOT = (
     "sys.path.remove(sys.argv[1]); server.main(int(sys.argv[2]))"
 )
 _ENVIRONMENT = {
-    "HOME": "/tmp",
-    "TMPDIR": "/tmp",
+    "HOME": "/.scratch",
+    "TMPDIR": "/.scratch",
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "TZ": "UTC",
@@ -180,7 +180,7 @@ class NativeSandbox:
                     self._server.cancel()
                 await asyncio.wait([running])
                 raise
-            except (OSError, Unavailable, ValueError) as error:
+            except (OSError, EOFError, Unavailable, ValueError) as error:
                 await asyncio.to_thread(self._end)
                 return Outcome("sandbox_lost", detail=f"{type(error).__name__}: {error}")
         return outcome(report, wanted)
@@ -212,6 +212,8 @@ class NativeSandbox:
                 mine.shutdown(socket.SHUT_WR)
             gathered = _Gathered(limits.output_bytes)
             ended = gathered.until_ended(server, mine, printed, deadline)
+        if not ended.pop("begun"):
+            raise Unavailable("a child of the fork server could not confine itself")
         if not ended.pop("clean") or server.runs >= RUNS_PER_SERVER:
             self._end()
         return Report(

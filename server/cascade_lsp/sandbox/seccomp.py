@@ -14,8 +14,8 @@ from dataclasses import dataclass
 _ALLOWED = """
     read write futex mmap munmap mprotect madvise brk close lseek fstat newfstatat openat
     clock_gettime clock_nanosleep rt_sigaction rt_sigprocmask rt_sigreturn getrandom
-    exit exit_group readv writev pread64 pwrite64 preadv pwritev stat lstat statx access faccessat
-    faccessat2 open dup dup2 dup3 pipe pipe2 poll ppoll select pselect6 epoll_create epoll_create1
+    exit exit_group close_range readv writev pread64 pwrite64 preadv pwritev stat lstat statx access
+    faccessat faccessat2 open dup dup2 dup3 pipe pipe2 poll ppoll select pselect6 epoll_create epoll_create1
     epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 timerfd_create timerfd_settime
     timerfd_gettime getdents64 getcwd chdir fchdir readlink readlinkat mkdir mkdirat rmdir unlink
     unlinkat rename renameat renameat2 link linkat symlink symlinkat creat truncate ftruncate

@@ -2,7 +2,7 @@
 
 A layer that is missing means the next tier, never running anyway; where none holds, nothing is
 run at all. What held is remembered per kernel, interpreter and version, so that a later start
-tries only that it starts: that alone needs every layer.
+tries only that it works: that alone needs every layer.
 """
 
 import asyncio
@@ -127,14 +127,16 @@ class TieredSandbox:
         except (OSError, ValueError) as error:
             raise Unavailable(str(error)) from error
         key = f"{status.tier} {status.reason} {_machine()}"
-        if key in await asyncio.to_thread(self._remembered):
-            return status
-        trials = await probes.attempt(sandbox)
-        if not trials[-1].holds:
-            last = trials[-1]
+        known = key in await asyncio.to_thread(self._remembered)
+        trials = [await probes.works(sandbox)]
+        if trials[0].holds and not known:
+            trials += await probes.attempt(sandbox)
+        last = trials[-1]
+        if not last.holds:
             seen = last.outcome.seen or last.outcome.detail
             raise Unavailable(f"trying {last.name}() gave {last.outcome.kind} ({seen})")
-        await asyncio.to_thread(self._remember, key)
+        if not known:
+            await asyncio.to_thread(self._remember, key)
         return status
 
     def _remembered(self) -> list[str]:
