@@ -31,7 +31,7 @@ def end_parent(): return int(os.kill(os.getppid() or 1, 0) is None)
 def trace(): return int(libc.ptrace(0, 0, 0, 0) == 0)
 def share(): return int(libc.shmget(4711, 4096, 0o1600) >= 0)
 def unshare(): return int(libc.unshare(0x10000000) == 0)
-def grow(): return mmap.mmap(-1, 10**9).size() // 10**9
+def grow(): return len(mmap.mmap(-1, 10**9)) // 10**9
 def loop():
     while True: pass
 """.replace("SECRET", repr(str(Path(__file__).resolve())))  # noqa: E501
