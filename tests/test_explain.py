@@ -25,6 +25,8 @@ CASES: dict[Reason, tuple[Evidence, Policy]] = {
     Reason.SYNTAX: (Evidence("ran", syntax_ok=False), Policy()),
     Reason.TRUSTED_FAILED: (Evidence("ran", trusted_passed=1, trusted_failed=2), Policy()),
     Reason.TRUSTED_PASSED: (Evidence("ran", trusted_passed=2), Policy()),
+    Reason.OWN_FAILED: (Evidence("ran", own_passed=1, own_failed=2), Policy()),
+    Reason.OWN_PASSED: (Evidence("ran", n_tests=6, n_s=1, n_t=1, own_passed=2), Policy()),
     Reason.TESTS_FAILED: (Evidence("ran", n_tests=6, n_s=1, n_t=1), Policy()),
     Reason.TESTS_PASSED: (Evidence("ran", n_tests=6, n_s=5, n_t=1), Policy()),
     Reason.NO_TESTS: (Evidence("ran"), Policy()),
@@ -185,6 +187,28 @@ def test_the_score_is_told_with_its_parts_and_the_threshold_that_was_in_force() 
     assert "S = 4/6 of the tests × 2/4 of the answers = 0.33, and 0.25 is needed." in told  # noqa: RUF001
 
 
+def test_tests_of_the_project_are_told_apart_with_what_was_left_out() -> None:
+    name = "tests/test_stats.py::TestMedian::test_odd"
+    tests = (
+        TestRun(name, "project", True, False, "assert_failed", "assert 3 == 2", "line 4"),
+        TestRun("tests/test_stats.py::test_even", "project", True, False, "passed"),
+    )
+    evidence = Evidence("ran", own_passed=1, own_failed=1)
+    failed = replace(
+        attempt(evidence, tests=tests, last=True), unused={"passes_on_stub": 2, "out_of_time": 1}
+    )
+    told = explain.decision(record(failed))
+    assert told.startswith("**Best effort of the small model: it fails 1 of 2 tests of the project")
+    assert "Tests of the project that import it: 1 of 2 passed\n\n" in told
+    assert f"- ✗ `{name}`: saw `assert 3 == 2`\n" in told
+    assert "Not used of the project's own tests: passes on stub (2), out of time (1)." in told
+
+
+def test_a_lone_test_of_the_project_is_what_would_have_changed_an_acceptance() -> None:
+    told = record(attempt(Evidence("ran", own_passed=2)))
+    assert otherwise(told).endswith("not have been accepted if a test of the project had failed.")
+
+
 def test_lines_that_were_not_used_are_counted_by_reason() -> None:
     assert "2 generated lines not used: does not call (2)." in explain.decision(record(RESCUE))
 
@@ -212,6 +236,8 @@ def test_the_cost_is_told_per_tier() -> None:
         (Reason.SYNTAX, "its text had kept the syntax whole and a usable test had been written"),
         (Reason.TRUSTED_FAILED, "if 2 more of the docstring examples had passed."),
         (Reason.TRUSTED_PASSED, "not have been accepted if a docstring example had failed."),
+        (Reason.OWN_FAILED, "if 2 more of the project's tests had passed."),
+        (Reason.OWN_PASSED, "not have been accepted if 1 fewer of its 6 tests had passed."),
         (Reason.TESTS_FAILED, "would have been accepted if 2 more of its 6 tests had passed."),
         (Reason.TESTS_PASSED, "not have been accepted if 3 fewer of its 6 tests had passed."),
         (Reason.NO_TESTS, "if a usable test had been written and had passed."),
@@ -314,7 +340,7 @@ def keys(value: object) -> set[str]:
 
 
 def test_the_explanation_as_json_has_exactly_the_documented_fields() -> None:
-    told = replace(FAILED, dropped=Counter(), features={})
+    told = replace(FAILED, dropped=Counter(), features={}, unused={})
     written = json.loads(json.dumps(explain.as_json(record(told, RESCUE))))
     assert written["attempts"][1]["dropped"] == {"does_not_call": 2}
     assert written["attempts"][0]["score"] == 1 / 6

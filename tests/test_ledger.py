@@ -1,5 +1,6 @@
 """The ledger keeps what it acknowledged, whole, through kills, damage and newer versions."""
 
+import json
 import os
 import random
 import shutil
@@ -47,8 +48,12 @@ evidences = st.builds(
     st.booleans(),
     *[counts] * 7,
     optional_figures,
+    counts,
+    counts,
 )
-policies = st.builds(Policy, figures, figures, st.sampled_from(["on_failure", "on_doubt"]), figures)
+policies = st.builds(
+    Policy, figures, figures, st.sampled_from(["on_failure", "on_doubt"]), figures, figures
+)
 test_runs = st.builds(
     TestRun, texts, texts, st.booleans(), st.booleans(), texts, texts, texts, figures
 )
@@ -64,6 +69,7 @@ attempts = st.builds(
     policies,
     decisions,
     st.builds(Usage, counts, counts, counts, figures, figures),
+    st.dictionaries(texts, counts, max_size=3),
 )
 records = st.lists(attempts, min_size=1, max_size=3).flatmap(
     lambda tried: st.builds(
@@ -174,6 +180,19 @@ def test_a_feature_that_is_no_number_is_left_out_and_leaves_the_row_readable(
     assert kept.answer.features == {"good": 0.5}
 
 
+def test_a_decision_of_before_the_projects_own_tests_is_still_read(ledger: Ledger) -> None:
+    ledger.record(a_record("one"))
+    with closing(sqlite3.connect(ledger.path)) as db:
+        (text,) = db.execute("SELECT attempts FROM decisions").fetchone()
+        attempts = json.loads(text)
+        for attempt in attempts:
+            del attempt["unused"], attempt["policy"]["theta_own"]
+            del attempt["evidence"]["own_passed"], attempt["evidence"]["own_failed"]
+        db.execute("UPDATE decisions SET attempts = ?", (json.dumps(attempts),))
+        db.commit()
+    assert ledger.get("one") == a_record("one")
+
+
 MARKER = "canary_9c1f"
 
 
@@ -182,7 +201,16 @@ def with_source() -> Record:
     example = TestRun(f"median({MARKER}) == 2", "docstring", True, True, "passed", MARKER, MARKER)
     written = TestRun("assert median([1]) == 1", "small", False, True, "error", "no", MARKER)
     silent = TestRun("assert median([2]) == 2", "small", False, True, "timeout", "", "killed")
-    attempt = replace(an_attempt("small", 2), text=MARKER, tests=(example, written, silent))
+    own = TestRun(
+        "tests/test_a.py::test_b",
+        "project",
+        True,
+        False,
+        "assert_failed",
+        f"assert {MARKER}",
+        MARKER,
+    )
+    attempt = replace(an_attempt("small", 2), text=MARKER, tests=(example, written, silent, own))
     return replace(a_record("one"), attempts=(attempt,), chosen=0)
 
 
@@ -204,6 +232,8 @@ def test_no_source_text_reaches_the_disk_unless_it_is_turned_on(path: Path) -> N
     assert kept is not None
     assert (kept.answer.text, kept.answer.tests[0].text) == ("", "docstring example")
     assert kept.answer.tests[2] == with_source().answer.tests[2]
+    own = kept.answer.tests[3]
+    assert (own.text, own.seen, own.detail) == ("tests/test_a.py::test_b", "assert", "")
 
 
 def test_source_text_is_kept_when_it_is_turned_on(ledger: Ledger) -> None:

@@ -18,6 +18,13 @@ RULES = [
     (replace(TESTED, n_s=1), "escalate", Reason.TESTS_FAILED),
     (replace(TESTED, n_s=1, trusted_passed=1), "accept", Reason.TESTS_PASSED),
     (Evidence("ran", trusted_passed=1), "accept", Reason.TRUSTED_PASSED),
+    (replace(TESTED, own_passed=2, own_failed=1), "escalate", Reason.OWN_FAILED),
+    (replace(TESTED, trusted_failed=1, own_passed=2), "escalate", Reason.TRUSTED_FAILED),
+    (replace(TESTED, own_passed=2), "accept", Reason.OWN_PASSED),
+    (replace(TESTED, n_tests=10, n_s=1, own_passed=1), "accept", Reason.OWN_PASSED),
+    (replace(TESTED, n_s=0, n_t=0, own_passed=9), "escalate", Reason.TESTS_FAILED),
+    (Evidence("ran", own_passed=1), "accept", Reason.OWN_PASSED),
+    (Evidence("ran", own_passed=1, inconclusive=3), "accept", Reason.OWN_PASSED),
     (Evidence("ran"), "escalate", Reason.NO_TESTS),
     (Evidence("ran", inconclusive=3), "accept", Reason.INCONCLUSIVE),
     (Evidence("not_testable"), "accept", Reason.NOT_TESTABLE),
@@ -56,6 +63,17 @@ def test_the_last_tier_never_escalates_but_says_that_it_failed() -> None:
     assert decide(failed, Policy(), last=True) == replace(
         decide(failed, Policy()), action="best_effort"
     )
+
+
+def test_own_tests_lower_the_bound_and_never_raise_it() -> None:
+    policy = Policy(theta=0.5, theta_trusted=0.2, theta_own=0.3)
+    assert policy.theta_for(TESTED) == 0.5
+    assert policy.theta_for(replace(TESTED, own_passed=1)) == 0.3
+    assert policy.theta_for(replace(TESTED, own_passed=1, trusted_passed=1)) == 0.2
+
+
+def test_what_could_forge_its_own_tests_needs_another_one_that_agrees() -> None:
+    assert Policy().theta_own > 0
 
 
 counts = st.integers(0, 30)

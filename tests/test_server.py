@@ -24,7 +24,7 @@ class Session:
         self.server = CascadeServer(self._make, lambda _: ledger())
         self.editor = NearEditor(self.server, configuration)
 
-    def _make(self, settings):
+    def _make(self, settings, _root):
         self.made_with.append(settings)
         return self.cascade
 

@@ -28,6 +28,7 @@ def decision(
 PASSED = Evidence("ran", n_tests=4, n_s=4, n_t=1)
 FAILED = Evidence("ran", n_tests=4, n_s=0, n_t=0)
 UNTESTED = Evidence("not_asked")
+OWN = Evidence("ran", own_passed=2)
 
 
 def test_tested_verified_and_escalated_are_counted_by_their_evidence() -> None:
@@ -36,6 +37,11 @@ def test_tested_verified_and_escalated_are_counted_by_their_evidence() -> None:
     assert (found.suggestions, found.tested, found.verified, found.escalated) == (3, 2, 1, 1)
     assert found.verified_share == 1 / 2
     assert found.escalated_share == 1 / 3
+
+
+def test_an_answer_that_the_projects_own_tests_confirm_is_verified() -> None:
+    found = figures([decision(1, OWN), decision(2, replace(OWN, own_failed=1))], {})
+    assert (found.tested, found.verified) == (2, 1)
 
 
 def test_acceptance_kept_and_latency_come_from_the_events() -> None:

@@ -4,20 +4,28 @@ The one place where the product's parts are put together; it decides nothing.
 """
 
 import asyncio
+import re
+import sys
+from pathlib import Path
 
 from cascade_lsp import catalogue, paths
 from cascade_lsp.cascade import Cascade
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.ledger import Ledger
-from cascade_lsp.sandbox import Limits, make_sandbox
+from cascade_lsp.sandbox import Limits, Project, make_sandbox
 from cascade_lsp.settings import Settings
+from cascade_lsp.suites import Finder
 from cascade_lsp.turn import Tier
 
 MEGABYTE = 1024 * 1024
+OLDEST = 3, 11  # of Python in the project's environment, if the sandbox is to run it
 
 
-def make_cascade(settings: Settings) -> Cascade:
-    """Return a cascade of the installed tiers; a tier whose model is missing is left out."""
+def make_cascade(settings: Settings, root: Path | None = None) -> Cascade:
+    """Return a cascade of the installed tiers; a tier whose model is missing is left out.
+
+    `root` is the folder of the project that it works in, as far as the settings let it be read.
+    """
     lease = asyncio.Lock()  # one tier computes at a time: two on one CPU fall to a tenth
     tiers = [
         tier
@@ -27,7 +35,39 @@ def make_cascade(settings: Settings) -> Cascade:
     limits = Limits(
         time_s=settings.sandbox.time_s, memory_bytes=settings.sandbox.memory_mb * MEGABYTE
     )
-    return Cascade(tiers, make_sandbox(settings.sandbox), settings.completion, limits)
+    project = project_of(settings, root)
+    sandbox = make_sandbox(settings.sandbox, project)
+    finder = Finder(project.root) if project and project.sources else None
+    return Cascade(tiers, sandbox, settings.completion, limits, finder)
+
+
+def project_of(settings: Settings, root: Path | None) -> Project | None:
+    """Return what of a project the sandbox may read, by the settings."""
+    allowed = settings.sandbox.project
+    if root is None or allowed == "none" or not root.is_dir():
+        return None
+    root = root.resolve()
+    return Project(root, _environment(root), sources=allowed == "sources")
+
+
+def _environment(root: Path) -> Path | None:
+    """Return the interpreter of a project's own environment, if it is not too old."""
+    inside = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
+    for folder in (root / ".venv", root / "venv"):
+        python = folder / inside
+        if python.is_file() and _version(folder) >= OLDEST:
+            return python
+    return None
+
+
+def _version(environment: Path) -> tuple[int, ...]:
+    """Return the Python version that an environment says it has, (0,) where it says none."""
+    try:
+        text = (environment / "pyvenv.cfg").read_text("utf-8")
+    except (OSError, ValueError):
+        return (0,)
+    found = re.search(r"^version(?:_info)? *= *(\d+)\.(\d+)", text, re.MULTILINE)
+    return tuple(map(int, found.groups())) if found else (0,)
 
 
 def _tier(role: str, name: str, settings: Settings, lease: asyncio.Lock) -> Tier | None:

@@ -19,7 +19,8 @@ from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.plans import Plan, Step, load_plans
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
-from cascade_lsp.sandbox import Limits, Sandbox, Status
+from cascade_lsp.sandbox import Language, Limits, Sandbox, Status
+from cascade_lsp.suites import Finder
 from cascade_lsp.testable import Target, Untestable
 from cascade_lsp.turn import (
     Draft,
@@ -31,7 +32,11 @@ from cascade_lsp.turn import (
     Turn,
     Watch,
     continued,
+    joined,
+    own_matrix,
 )
+
+FAILED = (Reason.TRUSTED_FAILED, Reason.OWN_FAILED, Reason.TESTS_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,13 @@ class CascadeOptions:
         default=20.0,
         metadata={"help": "Seconds an explicitly invoked request may wait for the whole cascade."},
     )
+    own_tests_s: float = field(
+        default=5.0,
+        metadata={
+            "help": "Seconds that one tier's turn may spend on the project's own tests of the "
+            "function, where `cascade.sandbox.project` lets them run; 0: they are not run."
+        },
+    )
 
 
 class Cascade:
@@ -70,11 +82,12 @@ class Cascade:
         sandbox: Sandbox | None,
         options: CascadeOptions | None = None,
         limits: Limits | None = None,
+        finder: Finder | None = None,
     ) -> None:
         self.tiers = {tier.name: tier for tier in tiers}
         self.plans = load_plans()
-        self._runner = Runner(sandbox, limits or Limits())
         self._options = options or CascadeOptions()
+        self._runner = Runner(sandbox, limits or Limits(), finder, self._options.own_tests_s)
 
     # -- the keystroke -------------------------------------------------------------------------
 
@@ -163,11 +176,14 @@ class Cascade:
         tier = self._first()
         draft = Draft(_new_id(), body, tier.name, (), Usage(), time.time())
         place = self._place(stub, "verify", draft=draft, plan="default", watch=watch)
+        await self._see_languages(place)
+        if isinstance(place.target, Untestable):
+            return place.target
         step = place.plan.steps[0]
         turn = Turn(place, tier, step, self._runner)
         attempt = await turn.take(self._policy(step), draft, last=False)
         place.attempts.append(replace(attempt, tier=DOCUMENT, model="", features={}))
-        if attempt.decision.reason in (Reason.TRUSTED_FAILED, Reason.TESTS_FAILED):
+        if attempt.decision.reason in FAILED:
             await self._run(place)
         return await self._finish(place)
 
@@ -176,6 +192,7 @@ class Cascade:
         steps = [step for step in place.plan.steps if step.tier in self.tiers]
         if not steps:
             raise _no_model()
+        await self._see_languages(place)
         for i, step in enumerate(steps):
             try:
                 shown = draft if i == 0 else None
@@ -197,18 +214,22 @@ class Cascade:
 
     async def _best(self, place: Place, attempts: Sequence[Attempt]) -> int:
         """Return the attempt to answer with: over the tests of all tiers, the usable answer that
-        fails fewest trusted tests, then passes most; the larger tier's where they tie, but what
-        the user wrote gives way only to what is better."""
+        fails fewest of the trusted tests and the project's own, passes most of those, then of the
+        others; the larger tier's where they tie, but what the user wrote gives way only to what
+        is better."""
         if len(attempts) == 1:
             return 0
         programs = [place.program(attempt.text, whole=False) for attempt in attempts]
-        matrix = await self._runner.matrix(place, programs)
+        texts = [a.text if p else None for a, p in zip(attempts, programs, strict=True)]
+        ran = await self._runner.matrix(place, programs)
+        matrix = joined(ran, own_matrix(place, texts))
 
-        def rank(i: int) -> tuple[bool, int, int, int]:
+        def rank(i: int) -> tuple[bool, int, int, int, int]:
             evidence = attempts[i].evidence
             usable = not evidence.empty and evidence.syntax_ok
             last = len(attempts) if attempts[i].tier == DOCUMENT else i
-            return usable, -matrix.trusted(i)[1], matrix.score(i)[0], last
+            passed, failed = matrix.trusted(i)
+            return usable, -failed, passed, matrix.score(i)[0], last
 
         return max(range(len(attempts)), key=rank)
 
@@ -248,7 +269,15 @@ class Cascade:
             plan=self._plan(plan),
             watch=watch or _unwatched,
             pool=testgen.examples(target) if isinstance(target, Target) else [],
+            own=self._runner.own_tests(),
         )
+
+    async def _see_languages(self, place: Place) -> None:
+        """Take in which languages the sandbox runs here: what it does not run is not testable."""
+        if isinstance(place.target, Target) and self._runner.sandbox is not None:
+            status, language = await self._runner.sandbox.status(), place.target.runs_as
+            if language not in status.languages:
+                place.target, place.pool, place.own = _not_run(language, status), [], None
 
     def _record(self, place: Place, chosen: int, ms: float) -> Record:
         context, target = place.context, place.target
@@ -288,6 +317,14 @@ class Cascade:
 
 def _unwatched(_event: Event) -> None:
     pass
+
+
+def _not_run(language: Language, status: Status) -> Untestable:
+    name = {"javascript": "JavaScript", "typescript": "TypeScript"}.get(language, "Python")
+    here = f"{status.tier}: {status.reason.rstrip('.')}"
+    return Untestable(
+        f"{name} is tested only in the native sandbox with Node, which is not here ({here})"
+    )
 
 
 def _no_model() -> ModelError:

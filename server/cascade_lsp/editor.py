@@ -26,6 +26,7 @@ from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
 from pygls.lsp.server import LanguageServer
 from pygls.progress import Progress
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
+from pygls.uris import to_fs_path
 
 from cascade_lsp import __version__
 from cascade_lsp.documents import EditorDocument, EditorWorkspace
@@ -191,6 +192,14 @@ class EditorServer(LanguageServer):
             workspace_folders=params.workspace_folders,
             position_encoding=self.workspace.position_encoding,
         )
+
+    @property
+    def root(self) -> Path | None:
+        """Return the folder that the editor has open, the first of several."""
+        folders = list(self.workspace.folders.values())
+        uri = folders[0].uri if folders else self.workspace.root_uri
+        path = uri and to_fs_path(uri)
+        return Path(path) if path else None
 
     def document(self, uri: str) -> EditorDocument:
         """Return a document; its version is None unless the editor has it open."""

@@ -11,9 +11,9 @@ and control characters are shown, not sent to the terminal.
      attempts: [{tier, model, text, why, tests: [{text, origin, trusted, strong, outcome, seen,
        detail, ms}], dropped: {REASON: count}, features: {NAME: figure},
        evidence: {execution, empty, syntax_ok, n_tests, n_s, n_t, k, trusted_passed,
-         trusted_failed, inconclusive, confidence},
-       score, policy: {theta, theta_trusted, escalate, min_confidence},
-       decision: {action, reason, observed, required},
+         trusted_failed, inconclusive, confidence, own_passed, own_failed},
+       score, policy: {theta, theta_trusted, theta_own, escalate, min_confidence},
+       decision: {action, reason, observed, required}, unused: {REASON: count},
        usage: {prompt_tokens, cached_tokens, new_tokens, ms, cost}}]}
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 import cattrs
 
 from cascade_lsp.engine import Usage
-from cascade_lsp.ledger import DOCUMENT, Attempt, Event, Record, TestRun
+from cascade_lsp.ledger import DOCUMENT, PROJECT, Attempt, Event, Record, TestRun
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
 from cascade_lsp.sandbox import Outcome
 
@@ -36,6 +36,8 @@ WHY: Mapping[Reason, str] = {
     Reason.SYNTAX: "its text breaks the syntax of the file",
     Reason.TRUSTED_FAILED: "it fails {e.trusted_failed} of {trusted} docstring examples",
     Reason.TRUSTED_PASSED: "it passes all {trusted} docstring examples; no other test counts",
+    Reason.OWN_FAILED: "it fails {e.own_failed} of {own} tests of the project that import it",
+    Reason.OWN_PASSED: "it passes all {own} tests of the project that import it",
     Reason.TESTS_FAILED: "it passes {e.n_s} of {e.n_tests} tests, which is not enough",
     Reason.TESTS_PASSED: "it passes {e.n_s} of {e.n_tests} tests",
     Reason.NO_TESTS: "there is no usable test, and what can be tested is not taken on trust",
@@ -160,6 +162,7 @@ def why(attempt: Attempt) -> str:
     return WHY[d.reason].format(
         e=e,
         trusted=e.trusted_passed + e.trusted_failed,
+        own=e.own_passed + e.own_failed,
         observed=_figure(d.observed),
         required=_figure(d.required),
     )
@@ -213,9 +216,11 @@ def _repaired(e: Evidence) -> tuple[list[str], Evidence]:
         repairs.append("its text had kept the syntax whole")
     if e.trusted_failed:
         repairs.append(f"{e.trusted_failed} more of the docstring examples had passed")
-    trusted = e.trusted_passed + e.trusted_failed
+    if e.own_failed:
+        repairs.append(f"{e.own_failed} more of the project's tests had passed")
+    trusted, own = e.trusted_passed + e.trusted_failed, e.own_passed + e.own_failed
     fixed = replace(e, empty=False, syntax_ok=True, trusted_passed=trusted, trusted_failed=0)
-    return repairs, fixed
+    return repairs, replace(fixed, own_passed=own, own_failed=0)
 
 
 def _worse(e: Evidence, policy: Policy) -> Iterator[tuple[str, Evidence]]:
@@ -226,6 +231,9 @@ def _worse(e: Evidence, policy: Policy) -> Iterator[tuple[str, Evidence]]:
     if e.trusted_passed:
         failed = replace(e, trusted_passed=e.trusted_passed - 1, trusted_failed=1)
         yield "a docstring example had failed", failed
+    if e.own_passed:
+        failed = replace(e, own_passed=e.own_passed - 1, own_failed=1)
+        yield "a test of the project had failed", failed
     words = f"its confidence had been below {policy.min_confidence:g}"
     yield words, replace(e, confidence=0.0)
     yield "a test could have been run and had failed", replace(e, execution="ran", n_tests=1)
@@ -260,6 +268,9 @@ def _turn(attempt: Attempt, language: str) -> Iterator[str]:
         reasons = (f"{_plain(_words(label))} ({n})" for label, n in attempt.dropped.items())
         lines = _count(sum(attempt.dropped.values()), "generated line")
         yield f"{lines} not used: {', '.join(reasons)}."
+    if attempt.unused:
+        reasons = (f"{_plain(_words(label))} ({n})" for label, n in attempt.unused.items())
+        yield f"Not used of the project's own tests: {', '.join(reasons)}."
 
 
 def _score(attempt: Attempt) -> str:
@@ -267,14 +278,16 @@ def _score(attempt: Attempt) -> str:
     if not e.n_tests:
         return ""
     tests, answers = f"{e.n_s}/{e.n_tests} of the tests", f"{e.n_t}/{e.k} of the answers"
-    judged = d.reason in (Reason.TESTS_PASSED, Reason.TESTS_FAILED)
+    judged = d.reason in (Reason.TESTS_PASSED, Reason.TESTS_FAILED, Reason.OWN_PASSED)
     needed = f", and {_figure(d.required)} is needed" if judged else ""
     return f" S = {tests} \N{MULTIPLICATION SIGN} {answers} = {e.score:.2f}{needed}."
 
 
 def _tests_heading(origin: str, tests: Sequence[TestRun]) -> str:
     who = f"Tests written by {_plain(origin)}"
-    if any(test.trusted for test in tests):
+    if origin == PROJECT:
+        who = "Tests of the project that import it"
+    elif any(test.trusted for test in tests):
         who = f"Examples of the {_plain(origin)}, which are trusted"
     kinds = Counter(_rank(test) for test in tests)
     silent = f", {kinds[1]} without a verdict" if kinds[1] else ""

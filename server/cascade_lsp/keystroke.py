@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lsprotocol import types
@@ -105,7 +106,7 @@ class KeystrokeServer(EditorServer):
 
     def __init__(
         self,
-        make_cascade: Callable[[Settings], Completer],
+        make_cascade: Callable[[Settings, Path | None], Completer],
         open_ledger: Callable[[Settings], Ledger],
     ) -> None:
         super().__init__("cascade")
@@ -306,7 +307,7 @@ class KeystrokeServer(EditorServer):
         cascade = None
         try:
             with self.busy("Loading the model", "loading"):
-                cascade = self._make_cascade(self.settings)
+                cascade = self._make_cascade(self.settings, self.root)
                 async with self.progress_bar("Loading the model"):
                     await cascade.load()
         except BaseException:

@@ -39,6 +39,7 @@ _LOG = logging.getLogger(__name__)
 _BUSY_S = 10.0
 
 DOCUMENT = "document"  # the tier of what the user wrote and asked to verify
+PROJECT = "project"  # the origin of the user's own tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class LedgerOptions:
 
 @dataclass(frozen=True, slots=True)
 class TestRun:
-    """One test as it went for one candidate; `origin` is "docstring" or the tier that wrote it,
-    `outcome` a label of `sandbox.Outcome.kind`."""
+    """One test as it went for one candidate; `origin` is "docstring", PROJECT or the tier
+    that wrote it, `outcome` a label of `sandbox.Outcome.kind`."""
 
     __test__ = False
 
@@ -78,7 +79,8 @@ class Attempt:
     The tier DOCUMENT is the function as it stood; the cost is then that of its tests.
 
     `features` are raw figures (mean probability of the first tokens and so on); `dropped` counts
-    the generated test lines that were not used, by reason.
+    the generated test lines that were not used, `unused` the project's tests of the function that
+    were not, by reason.
     """
 
     tier: str
@@ -91,6 +93,7 @@ class Attempt:
     policy: Policy
     decision: Decision
     usage: Usage
+    unused: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +370,10 @@ def _without_source(record: Record) -> Record:
 
 
 def _test_without_source(test: TestRun) -> TestRun:
+    if test.origin == PROJECT:
+        # Its name is kept as the document's is; what it has shown could quote the test's lines.
+        seen = "" if test.outcome == "passed" else test.seen.partition(":")[0].partition(" ")[0]
+        return replace(test, seen=seen, detail="")
     # A detail is needed where there is no verdict; elsewhere it could quote the answer's lines.
     if test.origin != "docstring" and not test.trusted:
         return replace(test, detail="" if Outcome(test.outcome).conclusive else test.detail)

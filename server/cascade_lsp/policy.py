@@ -16,6 +16,8 @@ class Reason(StrEnum):
     SYNTAX = "syntax_error"
     TRUSTED_FAILED = "trusted_test_failed"
     TRUSTED_PASSED = "trusted_tests_passed"
+    OWN_FAILED = "project_test_failed"
+    OWN_PASSED = "project_tests_passed"
     TESTS_FAILED = "self_tests_failed"
     TESTS_PASSED = "self_tests_passed"
     NO_TESTS = "no_valid_tests"
@@ -35,7 +37,8 @@ class Evidence:
 
     `n_tests` is N_t, the valid generated test lines with a conclusive verdict; `n_s` the ones
     the chosen solution passes; `n_t` the most of the `k` solutions that pass any one line which
-    it passes. `confidence` is the mean probability of the first tokens, in [0, 1].
+    it passes. `trusted_*` count the docstring's examples, `own_*` the project's own tests, those
+    with a verdict that counts. `confidence` is the mean probability of the first tokens, in [0, 1].
     """
 
     execution: Execution
@@ -49,6 +52,8 @@ class Evidence:
     trusted_failed: int = 0
     inconclusive: int = 0
     confidence: float | None = None
+    own_passed: int = 0
+    own_failed: int = 0
 
     @property
     def score(self) -> float:
@@ -60,15 +65,26 @@ class Evidence:
 class Policy:
     """The thresholds in force for one tier.
 
-    `theta` bounds S from below; `theta_trusted` replaces it where docstring examples or the
-    user's own tests exist and all pass; `min_confidence` gates unverified answers and applies
-    only with `escalate == "on_doubt"`.
+    `theta` bounds S from below; `theta_trusted` replaces it where docstring examples exist and
+    all pass, `theta_own` where the user's own tests do; `min_confidence` gates unverified answers
+    and applies only with `escalate == "on_doubt"`. Own tests can be forged by what they test: so
+    `theta_own` is above 0, and something that cannot must agree where there is any.
     """
 
     theta: float = 0.5
     theta_trusted: float = 0.25
     escalate: Literal["on_failure", "on_doubt"] = "on_failure"
     min_confidence: float = 0.6
+    theta_own: float = 0.1
+
+    def theta_for(self, evidence: Evidence) -> float:
+        """Return the bound of S that applies to this evidence."""
+        bounds = [self.theta]
+        if evidence.trusted_passed:
+            bounds.append(self.theta_trusted)
+        if evidence.own_passed:
+            bounds.append(self.theta_own)
+        return min(bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +121,17 @@ def _judge(evidence: Evidence, policy: Policy) -> Decision:
         trusted = evidence.trusted_passed + evidence.trusted_failed
         share = evidence.trusted_passed / trusted
         return Decision("escalate", Reason.TRUSTED_FAILED, share, 1.0)
+    if evidence.own_failed:
+        share = evidence.own_passed / (evidence.own_passed + evidence.own_failed)
+        return Decision("escalate", Reason.OWN_FAILED, share, 1.0)
     if evidence.n_tests:
-        theta = policy.theta_trusted if evidence.trusted_passed else policy.theta
+        theta = policy.theta_for(evidence)
         if evidence.score >= theta:
-            return Decision("accept", Reason.TESTS_PASSED, evidence.score, theta)
+            reason = Reason.OWN_PASSED if evidence.own_passed else Reason.TESTS_PASSED
+            return Decision("accept", reason, evidence.score, theta)
         return Decision("escalate", Reason.TESTS_FAILED, evidence.score, theta)
+    if evidence.own_passed:
+        return Decision("accept", Reason.OWN_PASSED, 1.0, 1.0)
     if evidence.trusted_passed:
         return Decision("accept", Reason.TRUSTED_PASSED, 1.0, 1.0)
     if evidence.execution == "ran" and not evidence.inconclusive:

@@ -44,7 +44,7 @@ class CascadeServer(KeystrokeServer):
 
     def __init__(
         self,
-        make_cascade: Callable[[Settings], Completer],
+        make_cascade: Callable[[Settings, Path | None], Completer],
         open_ledger: Callable[[Settings], Ledger],
     ) -> None:
         super().__init__(make_cascade, open_ledger)
@@ -371,10 +371,10 @@ def serve(log_file: Path | None = None) -> None:
     asyncio.run(CascadeServer(_make_cascade, _open_ledger).session(*own_channels()))
 
 
-def _make_cascade(settings: Settings) -> Completer:
+def _make_cascade(settings: Settings, root: Path | None) -> Completer:
     from cascade_lsp import assembly
 
-    return assembly.make_cascade(settings)
+    return assembly.make_cascade(settings, root)
 
 
 def _open_ledger(settings: Settings) -> Ledger:

@@ -14,7 +14,7 @@ from typing import Any
 from cascade_lsp.ledger import Event, Record
 from cascade_lsp.policy import Reason
 
-VERIFIED = (Reason.TESTS_PASSED, Reason.TRUSTED_PASSED)
+VERIFIED = (Reason.TESTS_PASSED, Reason.TRUSTED_PASSED, Reason.OWN_PASSED)
 ASKED_BY_EDITORS = ("automatic", "invoked")
 
 Events = Mapping[str, Sequence[Event]]
@@ -106,7 +106,8 @@ def _lines(text: str) -> Counter[str]:
 
 def _tested(record: Record) -> bool:
     evidence = record.answer.evidence
-    return bool(evidence.n_tests or evidence.trusted_passed or evidence.trusted_failed)
+    trusted = evidence.trusted_passed or evidence.trusted_failed
+    return bool(evidence.n_tests or trusted or evidence.own_passed or evidence.own_failed)
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -13,9 +13,11 @@ from cascade_lsp import confidence, fim, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Engine, Generated, Prompt, Token, Usage, collect
 from cascade_lsp.ledger import Attempt, TestRun
+from cascade_lsp.owntests import OwnTests
 from cascade_lsp.plans import Plan, Step
 from cascade_lsp.policy import Evidence, Execution, Policy, decide
 from cascade_lsp.sandbox import Limits, Sandbox
+from cascade_lsp.suites import Finder
 from cascade_lsp.testable import Target, Untestable
 from cascade_lsp.testgen import Matrix, Test
 
@@ -76,7 +78,8 @@ Dropped = Mapping[str, int]
 class Place:
     """One request while it is worked on: where, what is testable there, the pool of tests.
 
-    `id` and `created` are the draft's where one was shown.
+    `id` and `created` are the draft's where one was shown; `own` are the project's own tests of
+    the function, where they may be run.
     """
 
     id: str
@@ -87,6 +90,7 @@ class Place:
     plan: Plan
     watch: Watch
     pool: list[Test]
+    own: OwnTests | None = None
     attempts: list[Attempt] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
@@ -120,23 +124,39 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """What runs tests, and within which limits; without a sandbox nothing is run."""
+    """What runs tests, and within which limits; without a sandbox nothing is run. `finder` looks
+    for the project's own tests, which have `own_s` seconds a turn."""
 
     sandbox: Sandbox | None
     limits: Limits
+    finder: Finder | None = None
+    own_s: float = 5.0
+
+    def own_tests(self) -> OwnTests | None:
+        """Return what looks for and runs the project's own tests of one function."""
+        if self.sandbox is None or self.finder is None or not self.own_s:
+            return None
+        return OwnTests(self.finder, self.sandbox, self.limits)
+
+    async def run_own(self, place: Place, texts: Sequence[str | None]) -> None:
+        """Run the project's own tests on answers, as far as their time goes."""
+        if place.own is not None and isinstance(place.target, Target):
+            await place.own.run(place.context, place.target, texts, self.own_s)
 
     async def matrix(self, place: Place, programs: Sequence[str | None]) -> Matrix:
         """Run the pool of tests against programs."""
         if self.sandbox is None or not place.pool or not any(programs):
             return Matrix((), ((),) * len(programs))
-        return await testgen.run(place.pool, programs, self.sandbox, self.limits)
+        language = place.target.runs_as if isinstance(place.target, Target) else "python"
+        return await testgen.run(place.pool, programs, self.sandbox, self.limits, language)
 
     async def useful(self, place: Place, tests: Sequence[Test]) -> tuple[Sequence[Test], Dropped]:
         """Return the tests that an empty body fails, and how many are dropped by reason."""
         if self.sandbox is None or isinstance(place.target, Untestable):
             return [], {}
         stub = testable.stub_program(place.context.document, place.target)
-        return await testgen.reject_useless(tests, stub, self.sandbox, self.limits)
+        language = place.target.runs_as
+        return await testgen.reject_useless(tests, stub, self.sandbox, self.limits, language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +175,23 @@ class Turn:
         dropped = await self._add_tests(asked.tests)
         programs = asked.programs if self.step.tests else [None] * len(asked.programs)
         matrix = await self.runner.matrix(self.place, programs)
-        s = matrix.best()
-        evidence = self._evidence(asked, dropped, matrix, s)
+        texts = _texts(asked.solutions, programs)
+        await self.runner.run_own(self.place, texts)
+        own = own_matrix(self.place, texts)
+        s = joined(matrix, own).best()
+        evidence = self._evidence(asked, dropped, matrix, own, s)
         return Attempt(
             tier=self.tier.name,
             model=self.tier.model,
             text=asked.solutions[s].text,
-            tests=_runs(matrix, s),
+            tests=_runs(joined(matrix, own), s),
             dropped=dropped,
             features=confidence.features(asked.solutions[s].logprobs),
             evidence=evidence,
             policy=policy,
             decision=decide(evidence, policy, last=last),
             usage=asked.usage,
+            unused=self.place.own.left_out(own) if self.place.own and any(texts) else {},
         )
 
     # -- asking --------------------------------------------------------------------------------
@@ -234,9 +258,12 @@ class Turn:
         self.place.pool += kept
         return dict(Counter(unusable) + Counter(useless))
 
-    def _evidence(self, asked: Asked, dropped: Dropped, matrix: Matrix, s: int) -> Evidence:
+    def _evidence(
+        self, asked: Asked, dropped: Dropped, matrix: Matrix, own: Matrix, s: int
+    ) -> Evidence:
         n_s, n_tests, n_t = matrix.score(s)
         passed, failed = matrix.trusted(s)
+        own_passed, own_failed = own.trusted(s)
         written, place = asked.solutions[s], self.place
         silent = sum(n for label, n in dropped.items() if label in testgen.SILENT)
         return Evidence(
@@ -252,6 +279,9 @@ class Turn:
             inconclusive=matrix.inconclusive(s) + silent,
             # A whole function's first tokens only repeat its head.
             confidence=None if place.stub else confidence.confidence(written.logprobs),
+            # One that gives no verdict is as if it were not there.
+            own_passed=own_passed,
+            own_failed=own_failed,
         )
 
     def _execution(self, program: str | None) -> Execution:
@@ -270,6 +300,25 @@ async def continued(tier: Tier, context: Context, *, background: bool) -> tuple[
     (written,), usage = await collect(tier.engine.generate([prompt], background=background), 1)
     written.text = fim.trim(written.text, context)
     return written, usage
+
+
+def own_matrix(place: Place, texts: Sequence[str | None]) -> Matrix:
+    """Return what is known of the project's own tests on answers."""
+    if place.own is None:
+        return Matrix((), ((),) * len(texts))
+    return place.own.matrix(place.context, texts)
+
+
+def joined(matrix: Matrix, own: Matrix) -> Matrix:
+    """Return one matrix of a function's tests and the project's own ones."""
+    rows = zip(matrix.outcomes, own.outcomes, strict=True)
+    return Matrix((*matrix.tests, *own.tests), tuple((*a, *b) for a, b in rows))
+
+
+def _texts(solutions: Sequence[Generated], programs: Sequence[str | None]) -> Sequence[str | None]:
+    """Return the answers that make a whole function, None for the others."""
+    pairs = zip(solutions, programs, strict=True)
+    return [written.text if program else None for written, program in pairs]
 
 
 def _runs(matrix: Matrix, s: int) -> tuple[TestRun, ...]:

@@ -18,7 +18,7 @@ def main(script, log_file=None):
     asyncio.run(CascadeServer(partial(make_cascade, script), open_ledger).session(*own_channels()))
 
 
-def make_cascade(script, _settings):
+def make_cascade(script, _settings, _root):
     from tests.protocol.scripted_cascade import Script, ScriptedCascade
 
     return ScriptedCascade(Script(**json.loads(script)))

@@ -23,7 +23,7 @@ async def near(tmp_path):
     async def start(document, **script):
         cascade = ScriptedCascade(Script(**script))
         ledger = Ledger.open(tmp_path / "ledger.sqlite3", LedgerOptions())
-        server = CascadeServer(lambda _: cascade, lambda _: ledger)
+        server = CascadeServer(lambda *_: cascade, lambda _: ledger)
         servers.append(server)
         editor = NearEditor(server)
         await editor.begin(**WINDOW)
@@ -44,7 +44,7 @@ def home(tmp_path):
 
 
 async def test_an_editor_learns_that_there_are_inline_completions(tmp_path):
-    editor = NearEditor(CascadeServer(lambda _: ScriptedCascade(), lambda _: None))
+    editor = NearEditor(CascadeServer(lambda *_: ScriptedCascade(), lambda _: None))
     assert (await editor.begin())["inlineCompletionProvider"] == {}
 
 
