@@ -3,7 +3,10 @@
  * `server/cascade_lsp/explain.py` documents; nothing here is computed by the extension.
  */
 
-/** One test as it went for one suggestion; `outcome` is a label of docs/sandbox.md. */
+/**
+ * One test as it went for one suggestion; `outcome` is a label of docs/sandbox.md, `origin` is
+ * "docstring", "project" (the user's own) or the tier that wrote it.
+ */
 export interface TestRun {
   text: string;
   origin: string;
@@ -27,11 +30,14 @@ export interface Evidence {
   trusted_failed: number;
   inconclusive: number;
   confidence: number | null;
+  own_passed: number;
+  own_failed: number;
 }
 
 export interface Policy {
   theta: number;
   theta_trusted: number;
+  theta_own: number;
   escalate: string;
   min_confidence: number;
 }
@@ -53,8 +59,8 @@ export interface Usage {
 }
 
 /**
- * One tier's turn; `why` is the reason of its decision as a clause. `text` is "" where it was not
- * kept. The tier "document" is the function as it stood, which the user asked to verify.
+ * One tier's turn; `why` is the reason of its decision as a clause. `unused` counts the project's
+ * tests of the function that were not used, by reason. `text` is "" where it was not kept. The tier "document" is the function as it stood, which the user asked to verify.
  */
 export interface Attempt {
   tier: string;
@@ -62,6 +68,7 @@ export interface Attempt {
   text: string;
   tests: TestRun[];
   dropped: Record<string, number>;
+  unused: Record<string, number>;
   features: Record<string, number>;
   evidence: Evidence;
   score: number;

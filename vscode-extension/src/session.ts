@@ -262,7 +262,13 @@ export class Session implements vscode.Disposable {
 
 function settings(): Tree {
   const section = vscode.workspace.getConfiguration().get<Tree>(SECTION) ?? {};
-  return forServer(section, vscode.workspace.isTrusted);
+  return forServer(section, vscode.workspace.isTrusted, isSet("sandbox.project"));
+}
+
+/** Say whether a setting was given a value, by the user or in a workspace that is trusted. */
+function isSet(name: string): boolean {
+  const found = vscode.workspace.getConfiguration(SECTION).inspect(name);
+  return [found?.globalValue, found?.workspaceValue, found?.workspaceFolderValue].some((value) => value !== undefined);
 }
 
 /** The interpreter that the Python extension, or the shell, has made the active one. */

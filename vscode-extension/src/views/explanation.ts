@@ -13,7 +13,7 @@ import { scrolling } from "./table";
 import { timeline } from "./timeline";
 import { ACTIONS, count, duration, moment, openButton, share, words } from "./words";
 
-const BY_TESTS = ["self_tests_passed", "self_tests_failed"];
+const BY_TESTS = ["self_tests_passed", "self_tests_failed", "project_tests_passed"];
 
 /** Return the body of the page that explains a decision. */
 export function explanation(record: DecisionRecord): string {
@@ -68,7 +68,8 @@ ${suggestion(attempt)}
 ${changes(attempt, record.attempts[index - 1])}
 <h3>Tests</h3>
 ${attempt.tests.length > 0 ? runs(attempt.tests) : html`<p class="quiet">No test was run.</p>`}
-${dropped(attempt.dropped)}
+${unused(attempt.dropped, "written line")}
+${unused(attempt.unused, "test of the project", "tests of the project")}
 ${thresholds(attempt)}
 </section>`;
 }
@@ -77,21 +78,26 @@ ${thresholds(attempt)}
 function score({ evidence, policy, decision, score: s }: Attempt): Part {
   if (evidence.n_tests === 0) return null;
   const decided = BY_TESTS.includes(decision.reason);
-  const theirs = evidence.trusted_passed + evidence.trusted_failed > 0 ? policy.theta_trusted : policy.theta;
-  const bound = decision.required !== null && decided ? decision.required : theirs;
+  const bounds = [policy.theta];
+  if (evidence.trusted_passed + evidence.trusted_failed > 0) bounds.push(policy.theta_trusted);
+  if (evidence.own_passed + evidence.own_failed > 0) bounds.push(policy.theta_own);
+  const bound = decision.required !== null && decided ? decision.required : Math.min(...bounds);
   const { n_s, n_tests, n_t, k } = evidence;
   const sum = `S = ${n_s}/${n_tests} of the tests × ${n_t}/${k} of the answers = ${s.toFixed(2)}`;
   const told = `threshold θ = ${bound.toFixed(2)}${decided ? "" : ", which did not decide"}`;
   return meter("Score S", s, bound, `${sum}; ${told}`);
 }
 
-/** Draw what decided where that was not the score: the trusted examples, or the confidence. */
-function requirement({ decision }: Attempt): Part {
+/** Draw what decided where that was not the score: trusted tests, or the confidence. */
+function requirement({ decision, evidence }: Attempt): Part {
   const { observed, required, reason } = decision;
-  if (observed === null || required === null || BY_TESTS.includes(reason)) return null;
+  if (observed === null || required === null) return null;
+  if (BY_TESTS.includes(reason) && evidence.n_tests > 0) return null;
   const names: Record<string, string> = {
     trusted_test_failed: "Docstring examples passed",
     trusted_tests_passed: "Docstring examples passed",
+    project_test_failed: "Tests of the project passed",
+    project_tests_passed: "Tests of the project passed",
     low_confidence: "Confidence",
     no_valid_tests: "Usable tests",
   };
@@ -113,11 +119,12 @@ function changes({ tier, text }: Attempt, previous: Attempt | undefined): Part {
   return html`<details open><summary>${title}</summary>${diff(title, previous.text, text)}</details>`;
 }
 
-function dropped(counts: Attempt["dropped"]): Part {
+function unused(counts: Record<string, number>, one: string, several?: string): Part {
   const reasons = Object.entries(counts);
   if (reasons.length === 0) return null;
   const all = reasons.reduce((sum, [, n]) => sum + n, 0);
-  return html`<h4>Not used <span class="quiet">${count(all, "written line")}</span></h4>
+  const sum = several && all !== 1 ? `${all} ${several}` : count(all, one);
+  return html`<h4>Not used <span class="quiet">${sum}</span></h4>
 <ul class="inline">${reasons.map(([label, n]) => html`<li>${words(label)}: ${n}</li>`)}</ul>`;
 }
 
@@ -126,6 +133,7 @@ function thresholds({ policy }: Attempt): Html {
 ${definitions([
     ["Score θ", policy.theta.toFixed(2)],
     ["Score θ, docstring examples passed", policy.theta_trusted.toFixed(2)],
+    ["Score θ, tests of the project passed", policy.theta_own.toFixed(2)],
     ["Escalate", words(policy.escalate)],
     ["Confidence, on doubt", policy.min_confidence.toFixed(2)],
   ])}`;

@@ -19,6 +19,10 @@ const SILENCE: Record<string, string> = {
   cancelled: "it was called off when you went on",
   sandbox_lost: "the sandbox was lost",
 };
+const AUTHORS: Record<string, string> = {
+  docstring: "Examples of the docstring",
+  project: "Tests of the project that import it",
+};
 const NOT_KEPT = "docstring example";
 
 /** Return the tests of a suggestion, grouped by who wrote them. */
@@ -31,8 +35,7 @@ function group(origin: string, tests: readonly TestRun[]): Html {
   const sorted = VERDICTS.flatMap((verdict) => tests.filter((test) => verdictOf(test) === verdict));
   const counts = VERDICTS.map((verdict) => ({ verdict, n: tests.filter((test) => verdictOf(test) === verdict).length }));
   const sums = counts.filter(({ n }) => n > 0).map(({ verdict, n }) => `${n} ${verdict}`);
-  const author = origin === "docstring" ? "Examples of the docstring" : `Written by ${origin}`;
-  return html`<h4>${author} <span class="quiet">${count(tests.length, "test")}: ${sums.join(", ")}</span></h4>
+  return html`<h4>${AUTHORS[origin] ?? `Written by ${origin}`} <span class="quiet">${count(tests.length, "test")}: ${sums.join(", ")}</span></h4>
 <ul class="tests">${sorted.map(item)}</ul>`;
 }
 

@@ -231,6 +231,24 @@ suite("explanation", () => {
     assert.match(explanation(UNTESTED), /no editor has reported/);
   });
 
+  test("tells the project's own tests apart, with what was left out of them", () => {
+    const test = run({ text: "tests/test_versions.py::test_order", origin: "project", trusted: true, strong: false });
+    const base = withTest({ ...test, outcome: "assert_failed", seen: "assert 1 == -1" });
+    const evidence = { ...base.evidence, own_passed: 1, own_failed: 1 };
+    const decision = { action: "escalate" as const, reason: "project_test_failed", observed: 0.5, required: 1 };
+    const unused = { passes_on_stub: 2, out_of_time: 1 };
+    const failed = explanation({ ...ESCALATED, attempts: [{ ...base, evidence, decision, unused }] });
+    assert.match(failed, /Tests of the project that import it[^]*1 test: 1 failed/);
+    assert.match(failed, /test_order<\/code>[^]*trusted[^]*weak[^]*saw <code>assert 1 == -1/);
+    assert.match(failed, /Tests of the project passed: 0.50; 1.00 needed/);
+    assert.match(failed, /3 tests of the project[^]*passes on stub: 2[^]*out of time: 1/);
+    assert.match(failed, /threshold θ = 0.10, which did not decide/);
+    const passed = { ...decision, action: "accept" as const, reason: "project_tests_passed", observed: 1 };
+    const alone = { ...evidence, n_tests: 0, own_failed: 0 };
+    const accepted = explanation({ ...ESCALATED, attempts: [{ ...base, evidence: alone, decision: passed }] });
+    assert.match(accepted, /Tests of the project passed: 1.00; 1.00 needed/);
+  });
+
   test("names the setting that keeps texts, where none was kept", () => {
     const setting = "<code>cascade.ledger.source_text</code>";
     assert.ok(explanation(UNTESTED).includes(setting));
