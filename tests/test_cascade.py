@@ -21,6 +21,7 @@ from cascade_lsp.sandbox import (
     Status,
     make_sandbox,
 )
+from cascade_lsp.sandbox.portable import PortableSandbox
 from cascade_lsp.testable import Untestable
 from cascade_lsp.turn import Event, Judged, Started, Tier, Written
 from tests.marked import place
@@ -135,12 +136,34 @@ async def test_a_place_where_nothing_can_be_tested_is_answered_by_the_small_tier
     assert record.untestable == "the cursor is not in a function"
 
 
-async def test_what_the_sandbox_cannot_run_is_no_evidence(sandbox: Sandbox) -> None:
+async def test_what_the_sandbox_cannot_run_is_no_evidence() -> None:
+    sandbox = PortableSandbox()
     body = "def double(n):\n    import heapq\n    return heapq.nlargest(1, [n * 2])[0]\n"
     record = await cascade_of(model(body), model(RIGHT), sandbox).complete(place(STUB))
     assert record.decision.reason == Reason.INCONCLUSIVE
     assert record.decision.action == "accept"
     assert record.attempts[0].evidence.inconclusive == 4
+    await sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("language", "name", "document"),
+    [
+        ("javascript", "JavaScript", "function double(n) {\n    ║\n}\n"),
+        ("typescript", "TypeScript", "function double(n: number): number {\n    ║\n}\n"),
+    ],
+)
+async def test_a_language_that_this_sandbox_does_not_run_is_not_testable(
+    language: str, name: str, document: str
+) -> None:
+    sandbox, small = PortableSandbox(), model("", line="    return n * 2;\n")
+    record = await cascade_of(small, model(""), sandbox).complete(place(document, language))
+    assert record.decision.reason == Reason.NOT_TESTABLE
+    assert record.decision.action == "accept"
+    assert record.untestable.startswith(f"{name} is tested only in the native sandbox with Node")
+    assert "portable: The interpreter sandbox" in record.untestable
+    assert not any(is_test_prompt(p) for prompts in small.asked for p in prompts)
+    await sandbox.close()
 
 
 class LostSandbox:

@@ -274,10 +274,12 @@ class Cascade:
 
     async def _see_languages(self, place: Place) -> None:
         """Take in which languages the sandbox runs here: what it does not run is not testable."""
-        if isinstance(place.target, Target) and self._runner.sandbox is not None:
-            status, language = await self._runner.sandbox.status(), place.target.runs_as
-            if language not in status.languages:
-                place.target, place.pool, place.own = _not_run(language, status), [], None
+        target, sandbox = place.target, self._runner.sandbox
+        if sandbox is None or isinstance(target, Untestable) or target.runs_as == "python":
+            return  # every sandbox runs Python: it need not be started to know that
+        status = await sandbox.status()
+        if target.runs_as not in status.languages:
+            place.target, place.pool, place.own = _not_run(target.runs_as, status), [], None
 
     def _record(self, place: Place, chosen: int, ms: float) -> Record:
         context, target = place.context, place.target
@@ -320,7 +322,7 @@ def _unwatched(_event: Event) -> None:
 
 
 def _not_run(language: Language, status: Status) -> Untestable:
-    name = {"javascript": "JavaScript", "typescript": "TypeScript"}.get(language, "Python")
+    name = "TypeScript" if language == "typescript" else "JavaScript"
     here = f"{status.tier}: {status.reason.rstrip('.')}"
     return Untestable(
         f"{name} is tested only in the native sandbox with Node, which is not here ({here})"
