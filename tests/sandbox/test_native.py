@@ -15,8 +15,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from cascade_lsp.sandbox import Check, Limits, Outcome, Project, Suite, native
-from cascade_lsp.sandbox.native import NativeSandbox, Unavailable
+from cascade_lsp.sandbox import Check, Limits, Outcome, Project, Suite, lane
+from cascade_lsp.sandbox.lane import Unavailable
+from cascade_lsp.sandbox.native import NativeSandbox
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -48,8 +49,7 @@ async def one(
 
 def server_of(sandbox: NativeSandbox) -> psutil.Process:
     """Return the process that forks, the child of the one that was started."""
-    assert sandbox._server is not None
-    (server,) = psutil.Process(sandbox._server.process.pid).children()
+    (server,) = psutil.Process(sandbox._python.start().process.pid).children()
     return server
 
 
@@ -242,9 +242,8 @@ async def test_a_server_that_is_lost_is_no_verdict_and_is_replaced(sandbox: Nati
 
 
 async def test_a_server_is_replaced_after_so_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "RUNS_PER_SERVER", 3)
+    monkeypatch.setattr(lane, "RUNS_PER_SERVER", 3)
     made = NativeSandbox()
-    assert (await one(made, ADD, TWO)).kind == "passed"
     first = server_of(made)
     for _ in range(3):
         assert (await one(made, ADD, TWO)).kind == "passed"
@@ -260,7 +259,7 @@ def test_when_the_host_is_killed_nothing_is_left() -> None:
         async def main():
             made = NativeSandbox()
             await made.status()
-            print(made._server.process.pid, flush=True)
+            print(made._python.start().process.pid, flush=True)
             await made.run("while True: pass", [Check("1")], Limits(time_s=60))
         asyncio.run(main())
     """)
@@ -317,7 +316,6 @@ async def test_the_hidden_means_of_isolation_are_named() -> None:
         else:
             with pytest.raises(Unavailable, match=hidden):
                 await made.status()
-        assert not psutil.Process().children() or made._server is None
         await made.close()
 
 
@@ -379,3 +377,66 @@ async def test_the_users_own_tests_see_the_candidate(
     (outcome,) = await trusting.run_suite(suite, replace(LIMITS, time_s=10))
     assert outcome.kind == kind, outcome
     await trusting.close()
+
+
+# -- JavaScript and TypeScript ---------------------------------------------------------------------
+
+JS = "function add(a, b) { return a + b }\n"
+
+
+async def test_node_is_one_more_language_where_it_is_installed(sandbox: NativeSandbox) -> None:
+    assert (await sandbox.status()).languages == ("python", "javascript", "typescript")
+
+
+@pytest.mark.parametrize(
+    ("source", "check", "kind", "seen"),
+    [
+        (JS, TWO, "passed", "2"),
+        (JS, Check("add(1, 1)", "eq", "3"), "assert_failed", "2"),
+        ("const f = () => ({a: [1, 'b', null]})", Check("f()", "eq", "{'a': [1, 'b', None]}"),
+         "passed", "{'a': [1, 'b', None]}"),
+        ("function f() { throw new TypeError('no') }", Check("f()"), "error", "TypeError: no"),
+        ("function f(:", Check("f()"), "error", "SyntaxError"),
+        ("function f() { while (true); }", Check("f()"), "timeout", ""),
+        ("function f() { process.exit(0) }", Check("f()"), "exited_early", ""),
+        ("import fs from 'node:fs'\nfunction f() { fs.writeSync(3, '{}') }", Check("f()"),
+         "tampered", ""),
+        ("import fs from 'node:fs'\nfunction f() { return fs.readFileSync('/etc/passwd', 'utf8') }",
+         Check("f()"), "blocked_access", "Error: ENOENT"),
+        ("import fs from 'node:fs'\nfunction f() { fs.writeFileSync('x', '1')\n"
+         "return fs.readdirSync('.') }", Check("f()", "eq", "['x']"), "passed", "['x']"),
+        ("import cp from 'node:child_process'\nfunction f() { return cp.execSync('id') }",
+         Check("f()"), "blocked_syscall", ""),
+        ("import net from 'node:net'\nfunction f() { net.connect(9, '127.0.0.1')\n"
+         "return new Promise(() => 0) }",
+         Check("f()"), "blocked_syscall", ""),
+        ("import dgram from 'node:dgram'\nfunction f() {\n"
+         "dgram.createSocket('udp4').bind(); return new Promise(() => 0) }",
+         Check("f()"), "blocked_syscall", ""),
+        ("function f() { process.kill(process.ppid); return 1 }", Check("f()"),
+         "blocked_syscall", ""),
+        ("function f() { const a = []; while (true) a.push(new Array(1e6).fill(1)) }",
+         Check("f()"), "crash", ""),
+        ("function f() { return 'x'.repeat(2e6) }", Check("f()"), "result_flood", ""),
+        ("function f() { console.log('x'.repeat(1e5)); return 1 }", Check("f()"),
+         "output_flood", ""),
+    ],
+)  # fmt: skip
+async def test_javascript_has_the_same_labels(
+    sandbox: NativeSandbox, source: str, check: Check, kind: str, seen: str
+) -> None:
+    (outcome,) = await sandbox.run(source, [check], LIMITS, language="javascript")
+    assert (outcome.kind, outcome.seen[: len(seen)]) == (kind, seen), outcome
+
+
+async def test_typescript_is_run_without_its_types(sandbox: NativeSandbox) -> None:
+    source = "enum E { A = 3 }\nfunction f(x: number): number { return E.A + x }\n"
+    checks = [Check("f(1)", "eq", "4"), Check("f(1)", "eq", "5")]
+    outcomes = await sandbox.run(source, checks, LIMITS, language="typescript")
+    assert [outcome.kind for outcome in outcomes] == ["passed", "assert_failed"]
+
+
+async def test_a_script_of_javascript_prints_and_fails(sandbox: NativeSandbox) -> None:
+    source = "console.log(1)\nconsole.assert(1 === 2)"
+    outcome = await sandbox.run_script(source, LIMITS, language="javascript")
+    assert (outcome.kind, outcome.seen) == ("assert_failed", "1\n")

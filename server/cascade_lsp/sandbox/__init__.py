@@ -155,7 +155,9 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def run_script(self, source: str, limits: Limits, *, seed: int = 0) -> Outcome:
+    async def run_script(
+        self, source: str, limits: Limits, *, seed: int = 0, language: Language = "python"
+    ) -> Outcome:
         """Run one whole program: passed if it ends normally, assert_failed if its own
         top-level assert does not hold."""
         ...

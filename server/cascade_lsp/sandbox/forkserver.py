@@ -58,17 +58,24 @@ USUAL = (
 _SEPARATE = NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS | NEWCGROUP
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _PUBLIC = ("/usr/share/zoneinfo", "/etc/ld.so.cache")
+# Where the program is that loads others; the folder holds little else.
+_LOADERS = ("/lib64", "/lib/ld-linux-aarch64.so.1")
 _MOUNT_POINTS = ("/sys", "/mnt", "/proc")
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the host wants: which layers, which folders may be read, what is hidden in them."""
+    """What the host wants: which layers, which folders may be read, what is concealed in them.
+
+    `program` is a command line that a child becomes (a runtime, its options, its own script),
+    where a job is not for this interpreter. `hidden` are primitives to do without, for tests.
+    """
 
     layers: tuple[str, ...]
     packages: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     concealed: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
     landlock_abi: int | None = None
     hidden: tuple[str, ...] = ()
 
@@ -126,13 +133,25 @@ def _view(setup: Setup, library: Sequence[str]) -> View:
     entries = [entry.path for folder in standard for entry in os.scandir(folder)]
     installed = [path for path in entries if path.endswith("-packages")]
     wanted = [*library, *_PUBLIC, *setup.packages, *setup.sources]
-    others = [path for path in wanted if os.path.exists(path)]
+    if setup.program:
+        wanted += [*_LOADERS, setup.program[0], setup.program[-1]]
+    others = [os.path.realpath(path) for path in wanted if os.path.exists(path)]
     return View(
         shown=(*standard, *others),
         concealed=(*installed, *setup.concealed),
         readable=(*(path for path in entries if path not in installed), *others),
         listed=tuple(standard),
     )
+
+
+def _loaders() -> list[str]:
+    """Return the programs of the system that load others."""
+    folders = [os.path.realpath(path) for path in _LOADERS if os.path.exists(path)]
+    return [
+        entry.path
+        for folder in folders
+        for entry in (os.scandir(folder) if os.path.isdir(folder) else ())
+    ] + [path for path in folders if not os.path.isdir(path)]
 
 
 # -- isolation ----------------------------------------------------------------------
@@ -156,7 +175,8 @@ def _isolate(kernel: Kernel, setup: Setup, view: View, control: socket.socket) -
     if setup.has("landlock"):
         scratch = [SCRATCH] if setup.has("namespaces") else []
         read = [*view.readable, *_DEVICES]
-        kernel.landlock(Access(read, view.listed, write=["/dev/null", *scratch]))
+        run = [*_loaders(), setup.program[0]] if setup.program else []
+        kernel.landlock(Access(read, view.listed, run, write=["/dev/null", *scratch]))
     if setup.has("seccomp"):
         kernel.no_new_privileges()
 
@@ -281,7 +301,9 @@ class Server:
     def __init__(self, control: socket.socket, kernel: Kernel, setup: Setup, view: View) -> None:
         self._control, self._kernel, self._setup = control, kernel, setup
         self._namespaces = setup.has("namespaces")
-        allowance = seccomp.Allowance(threads=self._namespaces, files=self._namespaces)
+        allowance = seccomp.Allowance(
+            threads=self._namespaces, files=self._namespaces, programs=bool(setup.program)
+        )
         self._filter = seccomp.program(kernel.numbers, kernel.audit, allowance)
         scratch = [SCRATCH] if self._namespaces else []
         self._readable = (*view.shown, *_DEVICES, *scratch)
@@ -407,7 +429,8 @@ class Server:
     ) -> NoReturn:
         """Give up all that a program must not have, take the job, and run it."""
         answers, told = _only_these(self._null, descriptors, parent.detach())
-        job = json.loads(_read_all(answers))
+        program = self._setup.program
+        job = {} if program else json.loads(_read_all(answers))
         os.umask(0o077)
         os.chdir(SCRATCH if self._namespaces else "/")
         if self._setup.has("rlimits"):
@@ -419,13 +442,17 @@ class Server:
         os.write(told, str(listener).encode())
         os.read(told, 2)
         os.closerange(4, 16)
+        if program:
+            os.execve(program[0], program, dict(os.environ))
         candidate.run(job, answers, self._readable)
 
     def _limit(self, order: dict[str, Any]) -> None:
         seconds = int(order["time_s"]) + 2
+        # A runtime reserves far more address space than it uses.
+        room = resource.RLIMIT_DATA if self._setup.program else resource.RLIMIT_AS
         bounds = {
             resource.RLIMIT_CPU: seconds,
-            resource.RLIMIT_AS: self._space + order["memory_bytes"],
+            room: self._space + order["memory_bytes"],
             resource.RLIMIT_FSIZE: WRITTEN_BYTES,
             resource.RLIMIT_NOFILE: FILES,
             resource.RLIMIT_NPROC: THREADS if self._namespaces else 0,

@@ -67,8 +67,12 @@ class PortableSandbox:
             return [Outcome("inconclusive", detail=ONLY_PYTHON) for _ in checks]
         return [await self._trusted(Job(source, check, limits, seed)) for check in checks]
 
-    async def run_script(self, source: str, limits: Limits, *, seed: int = 0) -> Outcome:
+    async def run_script(
+        self, source: str, limits: Limits, *, seed: int = 0, language: Language = "python"
+    ) -> Outcome:
         """Run one whole program; what it printed is in `seen`, why it ended in `detail`."""
+        if language != "python":
+            return Outcome("inconclusive", detail=ONLY_PYTHON)
         return await self._trusted(Job(source, None, limits, seed))
 
     async def run_suite(self, suite: Suite, limits: Limits) -> list[Outcome]:

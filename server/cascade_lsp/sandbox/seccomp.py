@@ -7,29 +7,31 @@ limits of the user's other processes, so this list is as needed as Landlock is.
 
 import errno
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 # Computing, memory, time and one's own files, descriptors and threads.
 _ALLOWED = """
     read write futex mmap munmap mprotect madvise brk close lseek fstat newfstatat openat
-    clock_gettime clock_nanosleep rt_sigaction rt_sigprocmask rt_sigreturn getrandom
-    exit exit_group close_range readv writev pread64 pwrite64 preadv pwritev stat lstat statx access
-    faccessat faccessat2 open dup dup2 dup3 pipe pipe2 poll ppoll select pselect6 epoll_create epoll_create1
-    epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 timerfd_create timerfd_settime
-    timerfd_gettime getdents64 getcwd chdir fchdir readlink readlinkat mkdir mkdirat rmdir unlink
-    unlinkat rename renameat renameat2 link linkat symlink symlinkat creat truncate ftruncate
-    fallocate fsync fdatasync fadvise64 statfs fstatfs umask sendfile copy_file_range
-    mremap sigaltstack rt_sigpending rt_sigsuspend rt_sigtimedwait pause alarm setitimer getitimer
-    nanosleep clock_getres gettimeofday time times getrusage getrlimit sysinfo uname getcpu
-    getpid gettid getppid getuid geteuid getgid getegid getgroups getresuid getresgid getpgrp
-    getpgid getsid sched_yield sched_getaffinity sched_getparam sched_getscheduler
+    clock_gettime clock_nanosleep rt_sigaction rt_sigprocmask rt_sigreturn getrandom exit
+    exit_group close_range readv writev pread64 pwrite64 preadv pwritev stat lstat statx access
+    faccessat faccessat2 open dup dup2 dup3 pipe pipe2 poll ppoll select pselect6 epoll_create
+    epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 timerfd_create
+    timerfd_settime timerfd_gettime getdents64 getcwd chdir fchdir readlink readlinkat mkdir
+    mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat creat
+    truncate ftruncate fallocate fsync fdatasync fadvise64 statfs fstatfs umask sendfile
+    copy_file_range mremap sigaltstack rt_sigpending rt_sigsuspend rt_sigtimedwait pause alarm
+    setitimer getitimer nanosleep clock_getres gettimeofday time times getrusage getrlimit sysinfo
+    uname getcpu getpid gettid getppid getuid geteuid getgid getegid getgroups getresuid getresgid
+    getpgrp getpgid getsid sched_yield sched_getaffinity sched_getparam sched_getscheduler
     sched_get_priority_max sched_get_priority_min set_robust_list set_tid_address rseq membarrier
     restart_syscall wait4 waitid recvfrom shutdown getsockname getpeername getsockopt
 """
+# What a whole runtime needs before it can run anything.
+_OF_A_RUNTIME = "execve arch_prctl capget"
 # What programs try and do well without: the answer says that there is no such thing.
 _ABSENT = {
-    errno.ENOSYS: "clone3 mbind get_mempolicy set_mempolicy set_mempolicy_home_node openat2",
+    errno.ENOSYS: "clone3 mbind get_mempolicy set_mempolicy openat2 pkey_alloc",
     errno.EOPNOTSUPP: "getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr",
 }
 
@@ -92,7 +94,7 @@ def _rules(allowance: Allowance) -> Iterator[tuple[str, list[Instruction]]]:
     """Yield what to do at each call, the frequent ones first."""
     if not allowance.files:
         for name, position in (("openat", 2), ("open", 1)):
-            yield name, _only_bits(position, 0, _WRITING, otherwise=errno.EACCES)
+            yield name, _only_bits(position, 0, _WRITING, _refusal(errno.EACCES))
         for name in "creat truncate ftruncate mkdir mkdirat unlink unlinkat rmdir".split():  # noqa: SIM905
             yield name, _NO
         for name in "rename renameat renameat2 link linkat symlink symlinkat".split():  # noqa: SIM905
@@ -101,11 +103,16 @@ def _rules(allowance: Allowance) -> Iterator[tuple[str, list[Instruction]]]:
         yield name, _YES
     for number, names in _ABSENT.items():
         for name in names.split():
-            yield name, [(_RETURN, 0, 0, _ERRNO | number)]
+            yield name, _refusal(number)
     if allowance.threads:
         yield "clone", _only_bits(0, _THREAD, _THREAD | _NEW_NAMESPACES)
     if allowance.programs:
-        yield "execve", _YES
+        for name in _OF_A_RUNTIME.split():
+            yield name, _YES
+        yield "io_uring_setup", _refusal(errno.ENOSYS)
+        yield "prlimit64", _refusal(errno.EPERM)
+        yield "prctl", _one_of(0, _PRCTLS, _refusal(errno.EPERM))
+        yield "ioctl", _one_of(1, _IOCTLS, _refusal(errno.ENOTTY))
     yield "tgkill", _one_of(0, (_OWN_PID,))
     yield "socketpair", _one_of(0, (_AF_UNIX,))
     yield "sendto", _null(4)
@@ -115,20 +122,28 @@ def _rules(allowance: Allowance) -> Iterator[tuple[str, list[Instruction]]]:
     yield "prlimit64", [*_null(2)[:-1], *_one_of(0, (0, _OWN_PID))]
 
 
-def _one_of(position: int, values: tuple[int, ...]) -> list[Instruction]:
+def _refusal(number: int) -> list[Instruction]:
+    """Let a call fail with an error number, and the program go on."""
+    return [(_RETURN, 0, 0, _ERRNO | number)]
+
+
+def _one_of(
+    position: int, values: Sequence[int], otherwise: list[Instruction] = _NO
+) -> list[Instruction]:
     """Allow where the low half of an argument, an int, is one of the values."""
     compare = [(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
-    return [(_LOAD, 0, 0, _ARGUMENTS + 8 * position), *compare, *_NO, *_YES]
+    return [(_LOAD, 0, 0, _ARGUMENTS + 8 * position), *compare, *otherwise, *_YES]
 
 
-def _only_bits(position: int, wanted: int, mask: int, otherwise: int = 0) -> list[Instruction]:
+def _only_bits(
+    position: int, wanted: int, mask: int, otherwise: list[Instruction] = _NO
+) -> list[Instruction]:
     """Allow where the masked low half of an argument is as wanted."""
-    refusal = [(_RETURN, 0, 0, _ERRNO | otherwise)] if otherwise else _NO
     return [
         (_LOAD, 0, 0, _ARGUMENTS + 8 * position),
         (_AND, 0, 0, mask),
         (_EQUAL, 1, 0, wanted),
-        *refusal,
+        *otherwise,
         *_YES,
     ]
 

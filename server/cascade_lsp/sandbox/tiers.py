@@ -27,7 +27,8 @@ from cascade_lsp.sandbox import (
     Suite,
     probes,
 )
-from cascade_lsp.sandbox.native import WITHOUT_NAMESPACES, NativeSandbox, Unavailable
+from cascade_lsp.sandbox.lane import Unavailable
+from cascade_lsp.sandbox.native import WITHOUT_NAMESPACES, NativeSandbox
 from cascade_lsp.sandbox.portable import PortableSandbox
 
 Maker = Callable[[], NativeSandbox]
@@ -68,12 +69,14 @@ class TieredSandbox:
             return [Outcome("sandbox_lost", detail=status.reason) for _ in checks]
         return await chosen.run(source, checks, limits, seed=seed, language=language)
 
-    async def run_script(self, source: str, limits: Limits, *, seed: int = 0) -> Outcome:
+    async def run_script(
+        self, source: str, limits: Limits, *, seed: int = 0, language: Language = "python"
+    ) -> Outcome:
         """Run one whole program."""
         status, chosen = await self._choice()
         if chosen is None:
             return Outcome("sandbox_lost", detail=status.reason)
-        return await chosen.run_script(source, limits, seed=seed)
+        return await chosen.run_script(source, limits, seed=seed, language=language)
 
     async def run_suite(self, suite: Suite, limits: Limits) -> list[Outcome]:
         """Run the user's own tests; one outcome per test, in order."""
