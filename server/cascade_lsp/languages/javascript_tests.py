@@ -97,21 +97,28 @@ def _is_tautology(claim: Claim) -> bool:
 
 
 def _checked(claim: Claim) -> Assertion:
-    """Turn a claim into the strongest check: a value to return, compared outside."""
+    """Turn a claim into the strongest check: a value to return, compared outside.
+
+    Python takes 1 for True and an empty list for false, JavaScript does not: what is true or
+    false, and whether there is a value at all, is told inside as a boolean.
+    """
     subject = tidy(claim.subject)
-    if claim.expected is not None:
-        expected, sign = tidy(claim.expected), "" if claim.relation == "eq" else "!"
-        text = f"assert.{'notD' if sign else 'd'}eepStrictEqual({subject}, {expected})"
-        if not is_literal(claim.expected):
-            inside = f'{sign}require("node:util").isDeepStrictEqual({subject}, {expected})'
-            return text, Check(inside, "truthy", strong=False)
-        value = value_of(claim.expected)
-        # Python takes 1 for True, JavaScript does not.
-        single = not sign and (value is None or isinstance(value, bool))
-        return text, Check(subject, "is" if single else claim.relation, repr(value))
-    call = claim.subject.type == "call_expression"
-    text = f"assert({subject})" if claim.relation == "truthy" else f"assert(!{subject})"
-    return text, Check(subject, claim.relation, strong=call)
+    if claim.expected is None:
+        call = claim.subject.type == "call_expression"
+        truly = claim.relation == "truthy"
+        inner = subject if call else f"({subject})"
+        text = f"assert({subject})" if truly else f"assert(!{inner})"
+        return text, Check(f"!!{inner}", "is", str(truly), strong=call)
+    expected, sign = tidy(claim.expected), "" if claim.relation == "eq" else "!"
+    text = f"assert.{'notD' if sign else 'd'}eepStrictEqual({subject}, {expected})"
+    if not is_literal(claim.expected):
+        inside = f'{sign}require("node:util").isDeepStrictEqual({subject}, {expected})'
+        return text, Check(inside, "is", "True", strong=False)
+    value = value_of(claim.expected)
+    if value is None and sign:
+        return text, Check(f"({subject}) == null", "is", "False")
+    single = not sign and (value is None or isinstance(value, bool))
+    return text, Check(subject, "is" if single else claim.relation, repr(value))
 
 
 # -- what the head of the function takes and gives -------------------------------------------------
