@@ -48,11 +48,13 @@ class Project:
         source: str,
         test: str = "tests/test_sums.py::test_double",
         flags: tuple[str, ...] = WITH_PYTEST,
+        early: str = "",
     ) -> dict[str, str]:
+        """Run a test; `early` is what its process does before."""
         path, _, name = test.partition("::")
         job = {"root": str(self.root), "module": self.module, "source": source}
         done = subprocess.run(
-            [sys.executable, *flags, "-c", RUN, suite.__file__],
+            [sys.executable, *flags, "-c", early + RUN, suite.__file__],
             cwd=self.scratch,
             input=json.dumps({**job, "path": path, "name": name}),
             capture_output=True,
@@ -445,9 +447,16 @@ def test_pytest_runs_a_test_with_what_it_asks_for(
     assert project.kinds(f"tests/test_sums.py::{name}") == [right, wrong]
 
 
-def test_a_coroutine_is_never_held_against_the_candidate(tmp_path: Path) -> None:
+def test_a_coroutine_is_run_where_its_plugin_is_installed(tmp_path: Path) -> None:
     project = Project(tmp_path, OFFERED)
-    assert "error" not in project.run(WRONG, "tests/test_sums.py::test_coroutine")["kind"]
+    assert project.kinds("tests/test_sums.py::test_coroutine") == ["passed", "assert_failed"]
+
+
+def test_without_that_plugin_a_coroutine_is_no_evidence(tmp_path: Path) -> None:
+    hide = "import sys; sys.modules['pytest_asyncio'] = None\n"
+    project = Project(tmp_path, OFFERED)
+    told = project.run(WRONG, "tests/test_sums.py::test_coroutine", early=hide)
+    assert told["kind"] == "inconclusive"
 
 
 def test_a_fixture_that_the_candidate_breaks_is_its_error(tmp_path: Path) -> None:
@@ -526,19 +535,37 @@ def test_tests_that_are_a_package_of_the_project_may_import_relatively(tmp_path:
     assert project.kinds(test) == ["passed", "assert_failed"]
 
 
+def test_a_project_that_is_installed_as_it_lies_is_found(tmp_path: Path) -> None:
+    """The interpreter of a sandbox starts without reading what packages want at its start."""
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    finder = (
+        "import sys, importlib.machinery as m, types\n"
+        "def find_spec(name, path=None, target=None):\n"
+        "    if name == 'market':\n"
+        f"        return m.PathFinder.find_spec('market', [{str(tmp_path)!r} + '/project/odd'])\n"
+        "def install():\n"
+        "    sys.meta_path.append(types.SimpleNamespace(find_spec=find_spec))\n"
+    )
+    (packages / "market_finder.py").write_text(finder)
+    (packages / "market.pth").write_text("import market_finder; market_finder.install()\n")
+    files = {
+        "odd/market/__init__.py": "FACTOR = 2\n",
+        "odd/market/sums.py": STUB,
+        "tests/test_sums.py": f"import market\nfrom market.sums import double{ONE}",
+    }
+    project = Project(tmp_path, files, "market.sums")
+    early = f"import sys; sys.path.append({str(packages)!r})\n"
+    source = "from market import FACTOR\ndef double(n):\n    return n * FACTOR\n"
+    told = project.run(source, flags=WITHOUT, early=early)
+    assert told["kind"] == "passed"
+
+
 def test_modules_loaded_before_are_imported_anew(tmp_path: Path) -> None:
     project = Project(tmp_path, FLAT)
     early = f"import sys; sys.path.insert(0, {str(project.root)!r}); import shop.sums\n"
-    job = {"root": str(project.root), "module": "shop.sums", "source": RIGHT}
-    done = subprocess.run(
-        [sys.executable, *WITH_PYTEST, "-c", early + RUN, suite.__file__],
-        cwd=project.scratch,
-        input=json.dumps({**job, "path": "tests/test_sums.py", "name": "test_double"}),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout.splitlines()[-1])["kind"] == "passed"
+    told = project.run(RIGHT, early=early)
+    assert told["kind"] == "passed"
 
 
 def test_a_nearer_project_in_a_larger_one_has_its_own_paths(tmp_path: Path) -> None:

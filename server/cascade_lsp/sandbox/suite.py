@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import linecache
 import os
+import site
 import sys
 import tempfile
 import tomllib
@@ -28,7 +29,11 @@ from typing import Any
 CONFIGURED = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py")
 SEEN_CHARS = 200
 # What tests ask of the best known plugins; no other one is loaded.
-_PLUGINS = {"mocker": "pytest_mock", "async def": "pytest_asyncio", "anyio": "anyio.pytest_plugin"}
+_PLUGINS = {
+    "mocker": "pytest_mock",
+    "async def": "pytest_asyncio.plugin",
+    "anyio": "anyio.pytest_plugin",
+}
 _SKIPPED = "it is skipped here"
 _SURROUNDINGS = (OSError, ImportError, MemoryError)  # mostly what the sandbox lacks or forbids
 
@@ -159,6 +164,7 @@ def _prepare(root: Path, module: str, source: str, path: str, name: str) -> _Pla
     """Make this process one that runs the project's tests and sees the candidate."""
     test, scratch = root / path, Path.cwd()
     paths = import_paths(root, test)
+    _install()
     file = _locate(root, module, paths)
     base = file.parents[len(module.split(".")) - (file.name != "__init__.py")]
     wanted = dict.fromkeys(str(one) for one in (*paths, base))
@@ -175,6 +181,13 @@ def _prepare(root: Path, module: str, source: str, path: str, name: str) -> _Pla
     tempfile.tempdir = str(scratch)
     os.chdir(root)  # as its user would run it; what it writes has no place there
     return _Place(root, test, name, str(file), scratch)
+
+
+def _install() -> None:
+    """Do what the interpreter was kept from at its start: let packages that are installed as they
+    lie be found."""
+    for folder in [path for path in sys.path if path.endswith("-packages")]:
+        site.addsitedir(folder, set(sys.path))
 
 
 def _forget(root: Path) -> None:
