@@ -107,12 +107,19 @@ def _own_block(text: str, context: Context) -> str:
 def _without_following(text: str, context: Context) -> str:
     """Cut where the text begins to repeat the next written line of the document."""
     behind = context.document[context.offset :].split("\n")[1:]
-    following = next((line.strip() for line in behind if line.strip()), "")
+    following = next((line.rstrip() for line in behind if line.strip()), "")
     lines = text.split("\n")
     for i, line in enumerate(lines):
-        if following and line.strip() == following and len(following) > 2:
-            return "\n".join(lines[:i])
+        if following and line.strip() == following.strip():
+            closes = context.language != "python" and line.rstrip() == following
+            if len(following.strip()) > 2 or (closes and _is_balanced("\n".join(lines[:i]))):
+                return "\n".join(lines[:i])
     return text
+
+
+def _is_balanced(text: str) -> bool:
+    """Say whether as many brackets are closed as are opened."""
+    return sum(map(text.count, "([{")) == sum(map(text.count, ")]}"))
 
 
 def _without_overlap(text: str, tail: str) -> str:
