@@ -48,6 +48,7 @@ def test_zero():
 def test_other():
     assert other(3) == 3 or double
 """
+UNHURRIED = CascadeOptions(own_tests_s=60)
 # What the model believes of a function whose documentation says little.
 MISTAKEN = "1) == 3\nassert double(3) == 5\nassert double(5) == 7\nassert double(2) == 4\n"
 
@@ -201,8 +202,8 @@ async def test_answers_that_are_no_function_are_not_run(tmp_path: Path) -> None:
 
 
 async def test_out_of_time_what_was_not_run_is_counted(tmp_path: Path) -> None:
-    sandbox = ScriptedSandbox(by_source("error", "passed"), pause_s=0.08)
-    _, kinds, left_out = await tried(tmp_path, sandbox, ["return n * 2"], within_s=0.4)
+    sandbox = ScriptedSandbox(by_source("error", "passed"), pause_s=0.3)
+    _, kinds, left_out = await tried(tmp_path, sandbox, ["return n * 2"], within_s=1.5)
     assert kinds == [["passed"]]
     assert left_out == {"out_of_time": 2}
 
@@ -263,7 +264,7 @@ async def completed(
     options: CascadeOptions | None = None,
 ) -> Record:
     tiers = [Tier("small", "s", small), Tier("large", "l", large)]
-    cascade = Cascade(tiers, sandbox, options, None, Finder(root))
+    cascade = Cascade(tiers, sandbox, options or UNHURRIED, None, Finder(root))
     return await cascade.complete(project(root, tests))
 
 
@@ -362,7 +363,7 @@ async def test_the_function_as_it_stands_is_checked_with_them(
     context = project(root)
     written = place(STUB.replace("║", "║return n + 2"), uri=context.uri)
     tiers = [Tier("small", "s", model(WRONG, MISTAKEN)), Tier("large", "l", model(RIGHT))]
-    record = await Cascade(tiers, native, None, None, Finder(root)).check(written)
+    record = await Cascade(tiers, native, UNHURRIED, None, Finder(root)).check(written)
     assert isinstance(record, Record)
     assert [a.tier for a in record.attempts] == ["document", "small", "large"]
     assert record.attempts[0].decision.reason == Reason.OWN_FAILED

@@ -322,7 +322,7 @@ async def test_a_malformed_note_changes_nothing(begin, params):
 async def test_a_decision_is_explained(begin, ledger):
     session = await begin()
     await session.editor.complete(*CURSOR)
-    await settled(lambda: ledger.get("d1"))
+    await settled(lambda: ledger.events("d1"))  # how long it took is noted last
     named = await session.editor.run("cascade.explainEscalation", "d1")
     last = await session.editor.run("cascade.explainEscalation")
     assert named == last

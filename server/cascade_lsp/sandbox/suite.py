@@ -186,8 +186,10 @@ def _prepare(root: Path, module: str, source: str, path: str, name: str) -> _Pla
 def _install() -> None:
     """Do what the interpreter was kept from at its start: let packages that are installed as they
     lie be found."""
-    for folder in [path for path in sys.path if path.endswith("-packages")]:
-        site.addsitedir(folder, set(sys.path))
+    folders = {os.path.realpath(path) for path in sys.path if path.endswith("-packages")}
+    for folder in sorted(folders):
+        if Path(folder).is_dir():
+            site.addsitedir(folder, set(sys.path))
 
 
 def _forget(root: Path) -> None:
