@@ -15,6 +15,7 @@ from typing import Any
 
 MAX_NODES = 100_000
 MAX_DEPTH = 100
+MAX_MEMBERS = 2_000  # of a set or a dictionary
 _JSON_INT = 2**53
 
 
@@ -118,38 +119,55 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
 
 
 def decode(written: object) -> object:
-    """Return the value; raise ValueError where it was not written by `encode`."""
-    if isinstance(written, dict):
+    """Return the value; raise ValueError where it was not written by `encode`, Flood where sets
+    and dictionaries are so large that members of equal hashes would hold the reader up."""
+    return _Reader().read(written)
+
+
+class _Reader:
+    """Reads one value, and counts what has to be hashed for it."""
+
+    def __init__(self) -> None:
+        self._hashed = 0
+
+    def read(self, written: object) -> object:
+        if isinstance(written, list):
+            raise ValueError("a list without a name")
+        if not isinstance(written, dict):
+            return written
         if len(written) != 1:
             raise ValueError("not one name and its parts")
         ((name, parts),) = written.items()
-        read = _READERS.get(name)
-        if read is None:
-            raise ValueError(f"nothing is called {name!r}")
         try:
-            return read(parts)
+            if name in _ATOMS:
+                return _ATOMS[name](parts)
+            if name in ("list", "tuple"):
+                return (list if name == "list" else tuple)(self._parts(parts))
+            if name in ("set", "frozenset"):
+                self._count(parts)
+                return (set if name == "set" else frozenset)(self._parts(parts))
+            if name == "dict":
+                self._count(parts)
+                return {self.read(key): self.read(value) for key, value in parts}
         except (TypeError, ArithmeticError, RecursionError) as error:
             raise ValueError(f"not a {name}") from error
-    if isinstance(written, list):
-        raise ValueError("a list without a name")
-    return written
+        raise ValueError(f"nothing is called {name!r}")
+
+    def _parts(self, written: Any) -> list[object]:
+        if not isinstance(written, list):
+            raise TypeError
+        return [self.read(part) for part in written]
+
+    def _count(self, members: Any) -> None:
+        self._hashed += len(members)
+        if len(members) > MAX_MEMBERS or self._hashed > 5 * MAX_MEMBERS:
+            raise Flood
 
 
-def _parts(written: Any) -> list[object]:
-    if not isinstance(written, list):
-        raise TypeError
-    return [decode(part) for part in written]
-
-
-_READERS: dict[str, Callable[[Any], object]] = {
-    "list": _parts,
-    "tuple": lambda parts: tuple(_parts(parts)),
-    "set": lambda parts: set(_parts(parts)),
-    "frozenset": lambda parts: frozenset(_parts(parts)),
-    "dict": lambda pairs: {decode(k): decode(v) for k, v in pairs},
+_ATOMS: dict[str, Callable[[Any], object]] = {
     "int": lambda text: int(str(text), 0),
     "float": lambda text: float(str(text)),
-    "complex": lambda parts: complex(*map(float, _parts(parts))),  # type: ignore[arg-type]
+    "complex": lambda parts: complex(*map(_real_part, parts)),
     "bytes": lambda text: bytes.fromhex(text),
     "ellipsis": lambda _: ...,
     "decimal": lambda text: Decimal(str(text)),
@@ -159,3 +177,8 @@ _READERS: dict[str, Callable[[Any], object]] = {
     "timedelta": lambda parts: datetime.timedelta(*parts),
     "object": lambda name: Unknown(str(name)[:100]),
 }
+
+
+def _real_part(written: Any) -> float:
+    """Read a part of a complex number, which may be infinite."""
+    return float(written["float"] if isinstance(written, dict) else written)

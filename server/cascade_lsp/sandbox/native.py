@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cascade_lsp.sandbox import Check, Language, Limits, Outcome, Project, Status, Suite
 from cascade_lsp.sandbox.lane import Job, Lane, Unavailable
-from cascade_lsp.sandbox.verdict import Expected, asked_modules, expected, outcome
+from cascade_lsp.sandbox.verdict import Expected, Wanted, asked_modules, expected, outcome
 
 ALL_LAYERS = frozenset({"namespaces", "landlock", "seccomp", "rlimits"})
 WITHOUT_NAMESPACES = ALL_LAYERS - {"namespaces"}
@@ -84,7 +84,7 @@ class NativeSandbox:
         self, source: str, limits: Limits, *, seed: int = 0, language: Language = "python"
     ) -> Outcome:
         """Run one whole program; what it printed is in `seen`, why it ended in `detail`."""
-        return await self._run(Job(source, None, seed, language), None, limits)
+        return await self._run(Job(source, None, seed, language), "script", limits)
 
     async def run_suite(self, suite: Suite, limits: Limits) -> list[Outcome]:
         """Run the user's own tests; one outcome per test, in order, each in a fresh process."""
@@ -93,7 +93,7 @@ class NativeSandbox:
             return [Outcome("inconclusive", detail=detail) for _ in suite.tests]
         what = {"root": str(self._root), "module": suite.module, "source": suite.source}
         jobs = [Job(suite={**what, "path": path, "name": name}) for path, name in suite.tests]
-        return [await self._run(job, None, limits) for job in jobs]
+        return [await self._run(job, "suite", limits) for job in jobs]
 
     async def status(self) -> Status:
         """Start the server if need be, and name the tier; raise Unavailable where it cannot be."""
@@ -127,7 +127,7 @@ class NativeSandbox:
                 found.append(language)
         return tuple(found)
 
-    async def _run(self, job: Job, wanted: Expected | None, limits: Limits) -> Outcome:
+    async def _run(self, job: Job, wanted: Wanted, limits: Limits) -> Outcome:
         """Run a job in a thread of its own; being cancelled ends the run first."""
         lane, modules = self._python, asked_modules(job.source)
         if job.language != "python":
@@ -139,10 +139,14 @@ class NativeSandbox:
                 time_s=limits.time_s + NODE_STARTS_S,
                 memory_bytes=limits.memory_bytes + NODE_BYTES,
             )
+
+        def run() -> Outcome:
+            return outcome(lane.run(job, limits, modules), wanted)
+
         async with self._lock:
-            running = asyncio.create_task(asyncio.to_thread(lane.run, job, limits, modules))
+            running = asyncio.create_task(asyncio.to_thread(run))
             try:
-                report = await asyncio.shield(running)
+                return await asyncio.shield(running)
             except asyncio.CancelledError:
                 lane.cancel()
                 await asyncio.wait([running])
@@ -150,7 +154,6 @@ class NativeSandbox:
             except (OSError, EOFError, Unavailable, ValueError) as error:
                 await asyncio.to_thread(lane.end)
                 return Outcome("sandbox_lost", detail=f"{type(error).__name__}: {error}")
-        return outcome(report, wanted)
 
 
 def _find_node() -> Path | None:

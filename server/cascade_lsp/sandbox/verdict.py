@@ -11,11 +11,12 @@ import json
 import signal
 import sys
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from cascade_lsp.sandbox import Check, Outcome, codec, values
 
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
+_TOO_LARGE = "the value is too large or too deep to compare"
 _VERDICTS = {"passed", "assert_failed", "error", "test_error", "inconclusive"}
 
 
@@ -46,6 +47,10 @@ class Expected:
     value: object
 
 
+# What a run is judged by: a check, or what a script or one of the user's own tests says of itself.
+Wanted = Expected | Literal["script", "suite"]
+
+
 def expected(check: Check, language: str = "python") -> Expected | Outcome:
     """Read a check before anything is run; a check that cannot be run is a test's error."""
     try:
@@ -57,10 +62,10 @@ def expected(check: Check, language: str = "python") -> Expected | Outcome:
     return Expected(check, value)
 
 
-def outcome(report: Report, wanted: Expected | None) -> Outcome:
-    """Label a run of a check, or of a script where `wanted` is None."""
+def outcome(report: Report, wanted: Wanted) -> Outcome:
+    """Label a run."""
     labelled = _stopped(report) or _answered(report, wanted)
-    if wanted is None:
+    if wanted == "script":
         shown = report.printed.decode(errors="replace")
         detail = "; ".join(part for part in (labelled.seen, labelled.detail) if part)
         labelled = replace(labelled, seen=shown, detail=detail)
@@ -91,7 +96,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _answered(report: Report, wanted: Expected | None) -> Outcome:
+def _answered(report: Report, wanted: Wanted) -> Outcome:
     """Label what was sent."""
     try:
         answer = json.loads(report.answer)
@@ -99,7 +104,11 @@ def _answered(report: Report, wanted: Expected | None) -> Outcome:
             raise ValueError("not one answer")
         if report.code:
             raise ValueError(f"an answer, and then the exit code {report.code}")
-        return _unless_touched(_said(answer, wanted), str(answer.get("touched") or ""))
+        labelled, touched = _said(answer, wanted), str(answer.get("touched") or "")
+        # The user's own tests may look for what they like, and do without.
+        return labelled if wanted == "suite" else _unless_touched(labelled, touched)
+    except codec.Flood:
+        return Outcome("result_flood", detail=_TOO_LARGE)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Outcome("tampered", detail=values.cap(str(error)))
 
@@ -111,18 +120,18 @@ def _unless_touched(labelled: Outcome, touched: str) -> Outcome:
     return labelled
 
 
-def _said(answer: dict[str, Any], wanted: Expected | None) -> Outcome:
+def _said(answer: dict[str, Any], wanted: Wanted) -> Outcome:
     match answer["kind"]:
-        case "value":
-            if wanted is None:
-                return Outcome("passed")
+        case "value" if wanted == "script":
+            return Outcome("passed")
+        case "value" if isinstance(wanted, Expected):
             value = values.Value(codec.decode(answer["plain"]), str(answer["type"])[:100])
             return _judged(value, wanted)
-        case "raised":
+        case "raised" if wanted != "suite":
             return _raised(answer, wanted)
         case "flood":
-            return Outcome("result_flood", detail="the value is too large or too deep to compare")
-        case "suite" if answer["verdict"] in _VERDICTS:
+            return Outcome("result_flood", detail=_TOO_LARGE)
+        case "suite" if wanted == "suite" and answer["verdict"] in _VERDICTS:
             seen, detail = str(answer["seen"]), str(answer["detail"])
             return Outcome(answer["verdict"], values.cap(seen), values.cap(detail))
     raise ValueError("an answer of no known kind")
@@ -130,7 +139,7 @@ def _said(answer: dict[str, Any], wanted: Expected | None) -> Outcome:
 
 def _judged(value: values.Value, wanted: Expected) -> Outcome:
     if value.form == "flood":
-        return Outcome("result_flood", detail="the value is too large or too deep to compare")
+        return Outcome("result_flood", detail=_TOO_LARGE)
     seen = values.show(value)
     held = values.holds(value, wanted.check.relation, wanted.value)
     if held is None:
@@ -139,7 +148,7 @@ def _judged(value: values.Value, wanted: Expected) -> Outcome:
     return Outcome("passed" if held else "assert_failed", seen)
 
 
-def _raised(answer: dict[str, Any], wanted: Expected | None) -> Outcome:
+def _raised(answer: dict[str, Any], wanted: Wanted) -> Outcome:
     name, message = str(answer["name"]), str(answer["message"])
     seen = values.cap(f"{name}: {message}" if message else name)
     where = f"line {answer['line']}" if answer.get("line") else ""
@@ -149,9 +158,7 @@ def _raised(answer: dict[str, Any], wanted: Expected | None) -> Outcome:
     return Outcome(kind, seen, values.cap(detail or where))
 
 
-def _blame(
-    name: str, message: str, answer: dict[str, Any], wanted: Expected | None
-) -> tuple[str, str]:
+def _blame(name: str, message: str, answer: dict[str, Any], wanted: Wanted) -> tuple[str, str]:
     """Return the label of an exception, and the reason where it is not the place."""
     if name == "MemoryError":
         return "memory", ""
@@ -165,11 +172,9 @@ def _blame(
         return "inconclusive", "the sandbox has no such library"
     if name == "RuntimeError" and "start new thread" in message:
         return "inconclusive", "more threads than it may have"
-    if wanted is None:
-        return (
-            "assert_failed" if name == "AssertionError" and answer["depth"] == 1 else "error"
-        ), ""
-    return ("test_error" if wanted and name == "NameError" and answer["in_check"] else "error"), ""
+    if wanted == "script" and name == "AssertionError" and answer["depth"] == 1:
+        return "assert_failed", ""  # its own, not one further in
+    return ("test_error" if name == "NameError" and answer["in_check"] else "error"), ""
 
 
 def asked_modules(source: str) -> list[str]:
