@@ -14,9 +14,10 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from cascade_lsp.sandbox import syscalls
 from cascade_lsp.sandbox.selftest import MARK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,12 +51,12 @@ def enter(user: int) -> None:
     try:
         _do("unshare", flags)
     except OSError:
-        be_root_of_a_namespace(flags)
+        have_rights_in_a_namespace(flags, os.getuid())
     _do("mount", b"none", b"/", None, _REC | _PRIVATE, None)
     kept = _kept()  # descriptors of the new mounts: those of the old ones cannot be shown again
     for folder in _OWN:
         _cover(folder, kept, 0o1777)
-    for folder in sorted(_closed(kept)):
+    for folder in sorted(closed(kept)):
         _cover(folder, kept, 0o755)
     Path(QUEUES).mkdir()
     _do("mount", b"none", QUEUES.encode(), b"mqueue", 0, None)
@@ -72,16 +73,17 @@ def enter(user: int) -> None:
     raise_loopback()
 
 
-def be_root_of_a_namespace(flags: int) -> None:
-    """Leave the namespaces as an ordinary user can: as root of a user namespace."""
+def have_rights_in_a_namespace(flags: int, known_as: int) -> None:
+    """Leave the namespaces as an ordinary user can: with a user namespace, where the user has all
+    rights, under the same number or as root."""
     user, group = os.getuid(), os.getgid()
     try:
         _do("unshare", flags | NEWUSER)
     except OSError as error:
         raise Impossible(f"no namespaces of its own: {error}") from error
     Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    Path("/proc/self/uid_map").write_text(f"{known_as} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{known_as and group} {group} 1")
 
 
 def raise_loopback() -> None:
@@ -99,15 +101,12 @@ def become(user: int) -> None:
 
 
 def be_ordinary() -> None:
-    """Stop being root, if that is what this process is in its corner."""
+    """Stop being root, if that is what this process is."""
     if os.getuid() == 0:
-        become(_user_of_this_corner())
-
-
-def _user_of_this_corner() -> int:
-    """Return a user that this corner knows: a throw-away one, if it knows more than one."""
-    first, _, count = Path("/proc/self/uid_map").read_text().split()
-    return USERS[173] if int(count) > 1 else int(first)
+        try:
+            become(USERS[173])
+        except OSError as error:
+            raise Impossible(f"this corner knows no other user: {error}") from error
 
 
 def insist(folder: Path) -> None:
@@ -132,7 +131,7 @@ def _kept() -> dict[str, int]:
     return {place: os.open(place, os.O_PATH) for place in sorted(places)}
 
 
-def _closed(kept: Sequence[str] | dict[str, int]) -> set[str]:
+def closed(kept: Iterable[str]) -> set[str]:
     """Return the topmost folders above what is kept that others may not enter."""
     closed = set()
     for place in kept:
@@ -173,6 +172,13 @@ def watcher() -> Callable[[], frozenset[str]]:
     return watch
 
 
+def forget_keys() -> None:
+    """Empty this user's ring of keys: no namespace of its own ends with this corner."""
+    known = syscalls.architecture()
+    if known is not None:
+        libc.syscall(ctypes.c_long(known[1]["keyctl"]), 7, -4, 0)
+
+
 def traces() -> frozenset[str]:
     """Describe what a program could have left in this corner outside the folder it aims at."""
     return frozenset(_traces())
@@ -189,19 +195,32 @@ def _traces() -> Iterator[str]:
         for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]:
             yield f"sysv {kind} {' '.join(line.split()[:3])}"
     yield f"host name {os.uname().nodename}"
-    for line in Path("/proc/keys").read_text().splitlines():
-        if "cascade" in line:
-            yield f"key {line.split()[-2:]}"
     yield f"processes {sum(map(_alive, Path('/proc').iterdir()))}"
-    for kind in ("tcp", "tcp6", "udp", "udp6"):
-        for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] in ("0A", "07"):  # listening
-                yield f"listening {kind} {words[1]}"
+    for family in (socket.AF_INET, socket.AF_INET6):
+        yield from _listening(family)
     for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
         words = line.split()
         if words[3] == "00010000":
             yield f"listening unix {' '.join(words[7:])}"
+
+
+def _listening(family: int) -> Iterator[str]:
+    """Ask the kernel which sockets of TCP listen, and which of UDP have an address: its tables
+    in /proc take milliseconds to read."""
+    for protocol, states in ((socket.IPPROTO_TCP, 1 << 10), (socket.IPPROTO_UDP, 1 << 7)):
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as link:
+            asked = struct.pack("=BBBxI48x", family, protocol, 0, states)
+            link.send(struct.pack("=IHHII", 16 + len(asked), 20, 0x301, 1, 0) + asked)
+            ended = False
+            while not ended:
+                text = link.recv(65536)
+                while text:
+                    size, kind = struct.unpack_from("=IH", text)
+                    ended = kind in (2, 3)  # an error, or done
+                    if kind == 20:
+                        (port,) = struct.unpack_from(">H", text, 20)
+                        yield f"listening {protocol} at {port} in family {family}"
+                    text = text[(size + 3) & ~3 :]
 
 
 def _alive(process: Path) -> bool:

@@ -98,6 +98,8 @@ def main() -> None:
         if not wanted.root:
             isolated.be_ordinary()
         told = asyncio.run(_attack(wanted))
+        if not wanted.root:
+            isolated.forget_keys()
     except isolated.Impossible as error:
         told = {"impossible": str(error)}
     os.write(out, json.dumps(told).encode() + b"\n")
