@@ -6,7 +6,7 @@ from tree_sitter import Node
 from cascade_lsp.fim import answer_source, solutions, trim
 from cascade_lsp.languages.javascript_module import parse as syntax
 from cascade_lsp.languages.javascript_values import fits, is_literal, value_of
-from cascade_lsp.sandbox import Check
+from cascade_lsp.sandbox import Check, Limits, SandboxOptions, make_sandbox
 from cascade_lsp.testable import (
     Target,
     Untestable,
@@ -472,3 +472,37 @@ def test_what_python_cannot_write_is_no_literal(text: str) -> None:
 def test_a_value_is_held_to_a_type_as_far_as_it_is_understood(type_, value, held):
     node = syntax(f"let x: {type_};", "typescript").named_children[0].named_children[0]
     assert fits(value, node.child_by_field_name("type")) is held
+
+
+# -- what the sandbox makes of them ----------------------------------------------------------------
+
+RUN = [
+    ("return [];", "assert(f(1));", "passed"),
+    ("return '';", "assert(!f(1));", "passed"),
+    ("return NaN;", "assert(!f(1));", "passed"),
+    ("return { b: 1, a: [2, null] };", "assert.deepEqual(f(1), { a: [2, null], b: 1 });", "passed"),
+    ("return 1;", "assert.equal(f(1), true);", "assert_failed"),
+    ("return undefined;", "assert.equal(f(1), null);", "passed"),
+    ("return undefined;", "assert.notEqual(f(1), null);", "assert_failed"),
+    ("return new Map([['a', 1]]);", "assert.deepEqual(f(1), new Map([['a', 1]]));", "passed"),
+    ("return a + 0.1;", "expect(f(0.2)).toBeCloseTo(0.3);", "passed"),
+    ("return [1];", "assert.deepEqual(f(1), f(2));", "passed"),
+    ("return '\\u{1F600}';", "assert.equal(f(1), '\\ud83d\\ude00');", "passed"),
+    ("return a.b.c;", "assert.equal(f(1), 1);", "error"),
+]
+
+
+async def test_an_assertion_holds_in_the_sandbox_as_it_does_in_node() -> None:
+    box = make_sandbox(SandboxOptions())
+    assert box is not None
+    if "javascript" not in (await box.status()).languages:
+        await box.close()
+        pytest.skip("no tier here runs JavaScript")
+    target = target_of(F)
+    for body, assertion, kind in RUN:
+        (test, *_), _ = parse(["x);\n" + assertion], target, "small")
+        source = program(place(F).completed(body), target, whole=False)
+        assert source is not None
+        (outcome,) = await box.run(source, [test.check], Limits(), language=target.runs_as)
+        assert outcome.kind == kind, (body, assertion, outcome)
+    await box.close()
