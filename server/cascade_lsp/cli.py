@@ -5,7 +5,6 @@ damaged, 4 an engine is lost, 5 the ledger cannot be used.
 """
 
 import asyncio
-import json
 import re
 import sys
 from pathlib import Path
@@ -27,7 +26,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from cascade_lsp import __version__
+from cascade_lsp.cli_sandbox import sandbox
 from cascade_lsp.errors import CascadeError, LedgerError, UsageError
+from cascade_lsp.terminal import Json, print_json, read
 
 app = typer.Typer(
     help="Local code completion that checks itself.",
@@ -37,11 +38,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
-sandbox = typer.Typer(help="Run programs in the sandbox.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(sandbox, name="sandbox")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 LANGUAGES = {".py": "python", ".pyi": "python", ".js": "javascript", ".ts": "typescript"}
 
@@ -56,10 +54,6 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _version(wanted: bool) -> None:
@@ -108,7 +102,7 @@ def complete(
     record = asyncio.run(_complete(settings, context, plan, patience_s))
     _keep(settings, record)
     if as_json:
-        _print_json(explain.as_result(record))
+        print_json(explain.as_result(record))
     else:
         console = Console()
         console.print(Syntax(record.answer.text, record.language, background_color="default"))
@@ -136,7 +130,7 @@ def _context_at(place: str) -> Any:
     if not parts:
         raise UsageError(f"{place!r} is not a place. Write FILE:LINE or FILE:LINE:COL.")
     path = Path(parts[1])
-    text = _read(path)
+    text = read(path)
     # Lines as editors count them: form feeds and the like end none.
     lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
     if not lines or lines[-1].endswith(("\r", "\n")):
@@ -151,15 +145,6 @@ def _context_at(place: str) -> Any:
     offset = sum(map(len, lines[: line - 1])) + column - 1
     language = LANGUAGES.get(path.suffix, path.suffix.removeprefix(".") or "text")
     return gather(text, offset, uri=path.resolve().as_uri(), language=language)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a UTF-8 text file.") from error
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _keep(settings: Any, record: Any) -> None:
@@ -198,7 +183,7 @@ def explain(
     if since is not None:
         records = ledger.since(_seconds(since))
         if as_json:
-            _print_json([explanation.as_json(record) for record in records])
+            print_json([explanation.as_json(record) for record in records])
         else:
             _show(explanation.period(records))
         return
@@ -207,7 +192,7 @@ def explain(
         what = f"There is no decision {decision!r}" if decision else "There is no decision yet"
         raise UsageError(f"{what} in {ledger.path}. `cascade explain --since 7d` lists them.")
     if as_json:
-        _print_json(explanation.as_json(record, ledger.events(record.id)))
+        print_json(explanation.as_json(record, ledger.events(record.id)))
     else:
         _show(explanation.decision(record))
 
@@ -257,7 +242,7 @@ def doctor(as_json: Json = False) -> None:
     """Check everything the product needs, measure it, and say how to mend what is wrong."""
     findings = asyncio.run(_examined(quiet=as_json))
     if as_json:
-        _print_json([finding.as_json() for finding in findings])
+        print_json([finding.as_json() for finding in findings])
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
 
@@ -277,38 +262,6 @@ async def _examined(*, quiet: bool) -> list[Any]:
     return findings
 
 
-# -- the sandbox --------------------------------------------------------------------------------
-
-
-@sandbox.command(
-    "run", epilog="Examples:\n\n  cascade sandbox run try.py\n\n  cascade sandbox run try.py --json"
-)
-def sandbox_run(file: Path, as_json: Json = False) -> None:
-    """Run one program in the sandbox and print its outcome; exit with 0 if it passed."""
-    from dataclasses import asdict
-
-    outcome = asyncio.run(_run_script(_read(file)))
-    if as_json:
-        _print_json(asdict(outcome))
-    else:
-        Console().print(f"{outcome.kind} in {outcome.ms:.1f} ms", style="bold", highlight=False)
-        sys.stdout.write("".join(f"{part}\n" for part in (outcome.seen, outcome.detail) if part))
-    if outcome.kind != "passed":
-        raise typer.Exit(1)
-
-
-async def _run_script(source: str) -> Any:
-    from cascade_lsp.sandbox import Limits, SandboxOptions, make_sandbox
-
-    box = make_sandbox(SandboxOptions())
-    if box is None:
-        raise UsageError("Execution is turned off, so nothing is run.")
-    try:
-        return await box.run_script(source, Limits())
-    finally:
-        await box.close()
-
-
 # -- the models ---------------------------------------------------------------------------------
 
 
@@ -319,7 +272,7 @@ def models_list(as_json: Json = False) -> None:
 
     statuses = catalogue.load().status()
     if as_json:
-        _print_json([status.as_json() for status in statuses])
+        print_json([status.as_json() for status in statuses])
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("", "name", "role", "size", "licence", "run here"):
