@@ -18,9 +18,9 @@ from cascade_lsp.sandbox import Status, selftest
 from cascade_lsp.sandbox.portable import PortableSandbox
 from cascade_lsp.sandbox.selftest import FORGERIES, GAPS, INTERPRETER
 from tests.sandbox import control, isolated
-from tests.sandbox.conftest import Table, not_live
+from tests.sandbox.conftest import Table, attack, not_live
 from tests.sandbox.control import Shown
-from tests.sandbox.runner import LAYERS, Configuration, attacked
+from tests.sandbox.runner import LAYERS, Configuration
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the corners are Linux's")
 
@@ -62,15 +62,15 @@ def test_every_name_in_a_list_is_an_attack() -> None:
 
 
 @LINUX
-def test_every_attack_works_where_nothing_holds_it(shown: dict[str, Shown], table: Table) -> None:
-    dead = not_live(shown)
+def test_every_attack_works_where_nothing_holds_it(live: dict[str, Shown], table: Table) -> None:
+    dead = not_live(live)
     table.say(f"cannot be shown to work on this machine ({len(dead)}): {', '.join(dead)}")
-    assert {name: shown[name].words for name in dead if name not in MAY_BE_DEAD} == {}
+    assert {name: live[name].words for name in dead if name not in MAY_BE_DEAD} == {}
 
 
 @LINUX
-def test_the_controls_leave_the_traces_that_are_looked_for(shown: dict[str, Shown]) -> None:
-    traces = [trace for control in shown.values() for trace in control.traces]
+def test_the_controls_leave_the_traces_that_are_looked_for(live: dict[str, Shown]) -> None:
+    traces = [trace for control in live.values() for trace in control.traces]
     for start in (
         *("/tmp/cascade-attacks-", "/tmp/cascade-left", "/var/tmp/cascade-left"),
         *("/dev/shm/cascade-left", "/dev/shm/sem.cascade-left", f"{isolated.QUEUES}/cascade-left"),
@@ -147,7 +147,7 @@ def test_a_control_refuses_root() -> None:
 def test_no_attack_gets_through_and_none_leaves_a_trace(
     name: str, configuration: Configuration, shown: dict[str, Shown], table: Table
 ) -> None:
-    report = attacked(configuration)
+    report = attack(configuration)
     table.add(name, report, shown)
     assert report.unforeseen == {}
     assert (report.faults, report.left) == ((), ())

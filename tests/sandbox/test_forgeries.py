@@ -18,9 +18,9 @@ from cascade_lsp.sandbox import Check, Limits, Sandbox, selftest
 from cascade_lsp.sandbox.native import NativeSandbox
 from cascade_lsp.sandbox.selftest import FORGERIES
 from tests.sandbox import control
-from tests.sandbox.conftest import Table
+from tests.sandbox.conftest import Table, attack
 from tests.sandbox.control import Shown
-from tests.sandbox.runner import Configuration, attacked
+from tests.sandbox.runner import Configuration
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the corners are Linux's")
 LIMITS = Limits()
@@ -35,14 +35,15 @@ async def native() -> AsyncIterator[Sandbox]:
 
 
 def test_every_forgery_is_believed_where_the_test_shares_the_process(
-    shown: dict[str, Shown],
+    live: dict[str, Shown],
 ) -> None:
     forgeries = [attack for attack in selftest.load() if attack.group == FORGERIES]
     assert len(forgeries) >= 60
-    assert [forgery.name for forgery in forgeries if not shown[forgery.name].live] == []
+    assert [forgery.name for forgery in forgeries if not live[forgery.name].live] == []
 
 
-def test_a_program_that_only_fails_is_not_believed(shown: dict[str, Shown]) -> None:
+@pytest.mark.usefixtures("live")
+def test_a_program_that_only_fails_is_not_believed() -> None:
     """The control of the controls: what shows a forgery does not show just any failure."""
     job = [FORGERIES, "a failure without a trick"]
     source = "def secret(a, b):\n    return ''\n"
@@ -63,7 +64,7 @@ def test_a_program_that_only_fails_is_not_believed(shown: dict[str, Shown]) -> N
         check=False,
     )
     told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [live for _, live, _, _ in told] == [False, False], done.stderr
+    assert [believed for _, believed, _, _ in told] == [False, False], done.stderr
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_program_that_only_fails_is_not_believed(shown: dict[str, Shown]) -> N
 def test_no_forged_verdict_passes(
     name: str, configuration: Configuration, shown: dict[str, Shown], table: Table
 ) -> None:
-    report = attacked(configuration)
+    report = attack(configuration)
     table.add(name, report, shown)
     assert report.through == {}
     assert report.left == ()
