@@ -51,6 +51,7 @@ MISTAKES = [
     (["models", "path", "smollm2-135m-instruct-q4_1"], 3, "models fetch"),
     (["models", "add", "missing.gguf"], 3, "cannot be read"),
     (["sandbox", "run", "missing.py"], 2, "cannot be read"),
+    (["sandbox", "run", "README.md"], 2, "ends in none of .py, .js"),
     (["nonsense"], 2, "No such command"),
 ]
 
@@ -70,7 +71,8 @@ def test_a_mistake_is_a_sentence_and_an_exit_code(
 @pytest.mark.parametrize(
     "command",
     ["complete", "explain", "serve", "demo", "doctor", "models", "models fetch", "models add",
-     "models list", "models verify", "models remove", "models path", "sandbox run"],
+     "models list", "models verify", "models remove", "models path", "sandbox run",
+     "sandbox status", "sandbox selftest"],
 )  # fmt: skip
 def test_every_command_has_help(home: Path, command: str) -> None:
     done = cascade(home, *command.split(), "--help")
@@ -148,6 +150,41 @@ def test_a_program_is_run_in_the_sandbox(
     assert (done.returncode, outcome["kind"]) == (code, kind)
     if kind == "passed":
         assert outcome["seen"] == seen
+
+
+def test_tests_of_a_file_are_run_against_a_program(home: Path, tmp_path: Path) -> None:
+    program, tests = tmp_path / "program.py", tmp_path / "tests.py"
+    program.write_text("def f(x): return 2 * x\n")
+    tests.write_text("assert f(2) == 4\nassert f(2) == 5\nassert abs(f(0.5) - 1) < 0.1\n")
+    arguments = ("sandbox", "run", str(program), "--tests", str(tests), "--tier", "portable")
+    done = cascade(home, *arguments, "--json")
+    outcomes = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [one["kind"] for one in outcomes] == ["passed", "assert_failed", "passed"]
+    assert outcomes[1] | {"seen": "4", "test": "f(2) == 5"} == outcomes[1]
+    assert "assert_failed" in cascade(home, *arguments).stdout
+
+
+def test_a_file_of_tests_holds_nothing_but_asserts(home: Path, tmp_path: Path) -> None:
+    for text in ("", "x = 1", "assert (", "import os\nassert os"):
+        (tmp_path / "tests.py").write_text(text)
+        file = str(tmp_path / "tests.py")
+        done = cascade(home, "sandbox", "run", file, "--tests", file)
+        assert done.returncode == 2
+        assert "tests.py" in done.stderr
+
+
+@pytest.mark.parametrize("tier", ["auto", "portable"])
+def test_the_sandbox_tells_its_tier_and_is_attacked(home: Path, tier: str) -> None:
+    status = json.loads(cascade(home, "sandbox", "status", "--tier", tier, "--json").stdout)
+    assert status["tier"] != "none" and status["reason"]
+    assert "python" in status["languages"]
+    done = cascade(home, "sandbox", "selftest", "--tier", tier, "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0, report
+    assert report["tier"] == status["tier"]
+    assert report["through"] == report["faults"] == []
+    assert sum(group["tried"] for group in report["groups"].values()) >= 120
 
 
 def test_models_are_listed_with_where_they_are(home: Path) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -41,7 +41,13 @@ models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(sandbox, name="sandbox")
 
-LANGUAGES = {".py": "python", ".pyi": "python", ".js": "javascript", ".ts": "typescript"}
+# By their identifiers in editors.
+LANGUAGES = (
+    dict.fromkeys((".py", ".pyi"), "python")
+    | dict.fromkeys((".js", ".mjs", ".cjs"), "javascript")
+    | dict.fromkeys((".ts", ".mts", ".cts"), "typescript")
+    | {".jsx": "javascriptreact", ".tsx": "typescriptreact"}
+)
 
 
 def main() -> NoReturn:
@@ -91,12 +97,17 @@ def complete(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the whole cascade, however long it takes.")
     ] = False,
+    project: Annotated[
+        Literal["none", "packages", "sources"],
+        typer.Option(help="What of the file's project tests may read, if you trust it."),
+    ] = "none",
 ) -> None:
     """Complete the code at a place in a file with the full cascade, and print it."""
     from cascade_lsp import explain
+    from cascade_lsp.sandbox import SandboxOptions
     from cascade_lsp.settings import Settings
 
-    settings = Settings()
+    settings = Settings(sandbox=SandboxOptions(project=project))
     context = _context_at(place)
     patience_s = None if wait else settings.completion.patience_s
     record = asyncio.run(_complete(settings, context, plan, patience_s))
@@ -114,8 +125,10 @@ def complete(
 
 async def _complete(settings: Any, context: Any, plan: str | None, patience_s: float | None) -> Any:
     from cascade_lsp.assembly import make_cascade
+    from cascade_lsp.suites import path_of, project_root
 
-    cascade = make_cascade(settings)
+    path = path_of(context.uri)
+    cascade = make_cascade(settings, project_root(path) if path else None)
     try:
         return await cascade.complete(context, plan=plan, patience_s=patience_s)
     finally:

@@ -23,8 +23,12 @@ sandbox = typer.Typer(help="Run programs in the sandbox, and try it.", no_args_i
 Chosen = Literal["auto", "native", "native_without_namespaces", "portable"]
 Tier = Annotated[Chosen, typer.Option("--tier", help="Which sandbox; by default the strongest.")]
 LANGUAGES: dict[str, Language] = {
-    ".py": "python", ".js": "javascript", ".mjs": "javascript", ".ts": "typescript"
-}  # fmt: skip
+    ".py": "python",
+    ".js": "javascript",
+    ".mjs": "javascript",
+    ".ts": "typescript",
+    ".mts": "typescript",
+}
 
 
 def _sandbox(tier: Chosen) -> Sandbox:

@@ -65,8 +65,7 @@ class Finding:
 def found(document: EditorDocument, record: Record, stub: Context, body: str) -> Finding:
     """Return what a record says of a function: `stub` and `body` are from `testable.emptied`."""
     target = testable.find(stub)
-    start = target.start if isinstance(target, testable.Target) else stub.offset
-    name = stub.document.find("def ", start, stub.offset)
+    name = target.head if isinstance(target, testable.Target) else stub.offset
     at = document.plain().client_position_at_offset
     edit = None
     if record.chosen:

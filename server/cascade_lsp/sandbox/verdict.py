@@ -13,10 +13,11 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from cascade_lsp.sandbox import Check, Outcome, codec, values
+from cascade_lsp.sandbox import Check, Language, Outcome, codec, values
 
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
 _TOO_LARGE = "the value is too large or too deep to compare"
+_HEAP_FULL = b"heap out of memory"  # said by V8 as it ends itself
 _VERDICTS = {"passed", "assert_failed", "error", "test_error", "inconclusive"}
 
 
@@ -41,17 +42,18 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A check that can be run: its literal is one."""
+    """A check that can be run, its literal read, and the language of the program."""
 
     check: Check
     value: object
+    language: Language = "python"
 
 
 # What a run is judged by: a check, or what a script or one of the user's own tests says of itself.
 Wanted = Expected | Literal["script", "suite"]
 
 
-def expected(check: Check, language: str = "python") -> Expected | Outcome:
+def expected(check: Check, language: Language = "python") -> Expected | Outcome:
     """Read a check before anything is run; a check that cannot be run is a test's error."""
     try:
         if language == "python":
@@ -59,7 +61,7 @@ def expected(check: Check, language: str = "python") -> Expected | Outcome:
         value = values.literal(check.expected) if check.expected is not None else None
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         return Outcome("test_error", detail=values.cap(str(error)))
-    return Expected(check, value)
+    return Expected(check, value, language)
 
 
 def outcome(report: Report, wanted: Wanted) -> Outcome:
@@ -82,6 +84,8 @@ def _stopped(report: Report) -> Outcome | None:
         return Outcome(report.flooded, detail="more than it may")
     if report.late or report.signal == signal.SIGXCPU:
         return Outcome("timeout", detail="stopped at its time limit")
+    if report.signal == signal.SIGABRT and _HEAP_FULL in report.printed:
+        return Outcome("memory")
     if report.signal:
         return Outcome("crash", detail=_signal_name(report.signal))
     if not report.answer:
@@ -141,11 +145,32 @@ def _judged(value: values.Value, wanted: Expected) -> Outcome:
     if value.form == "flood":
         return Outcome("result_flood", detail=_TOO_LARGE)
     seen = values.show(value)
-    held = values.holds(value, wanted.check.relation, wanted.value)
+    held = _held(value, wanted)
     if held is None:
         reason = f"a value of type {value.type_name} cannot be compared outside the sandbox"
         return Outcome("inconclusive", seen, reason)
     return Outcome("passed" if held else "assert_failed", seen)
+
+
+def _held(value: values.Value, wanted: Expected) -> bool | None:
+    """Compare; only Python takes true for one and false for zero."""
+    held = values.holds(value, wanted.check.relation, wanted.value)
+    relation = wanted.check.relation
+    if wanted.language == "python" or held is None or relation not in ("eq", "ne"):
+        return held
+    same = _without_booleans(value.plain) == _without_booleans(wanted.value)
+    return same if relation == "eq" else not same
+
+
+def _without_booleans(value: object) -> object:
+    """Return a plain value in which booleans are no numbers."""
+    if isinstance(value, bool):
+        return f"{value} and no number"
+    if isinstance(value, (list, tuple)):
+        return [_without_booleans(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _without_booleans(part) for key, part in value.items()}
+    return value
 
 
 def _raised(answer: dict[str, Any], wanted: Wanted) -> Outcome:
@@ -174,7 +199,8 @@ def _blame(name: str, message: str, answer: dict[str, Any], wanted: Wanted) -> t
         return "inconclusive", "more threads than it may have"
     if wanted == "script" and name == "AssertionError" and answer["depth"] == 1:
         return "assert_failed", ""  # its own, not one further in
-    return ("test_error" if name == "NameError" and answer["in_check"] else "error"), ""
+    unknown = name in ("NameError", "ReferenceError", "SyntaxError") and answer["in_check"]
+    return ("test_error" if unknown else "error"), ""
 
 
 def asked_modules(source: str) -> list[str]:
