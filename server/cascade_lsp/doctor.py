@@ -25,6 +25,11 @@ from cascade_lsp.sandbox import make_sandbox
 from cascade_lsp.settings import Settings
 
 MEGABYTE = 1_000_000
+NODE_WANTED = "Install Node 22.13 or newer to have JavaScript and TypeScript tested, too."
+KERNEL_WANTED = (
+    "What the kernel refuses is named above. User namespaces: sysctl user.max_user_namespaces, or "
+    "kernel.apparmor_restrict_unprivileged_userns=0; Landlock: a kernel from 5.13 on, lsm=landlock."
+)
 ALLOWANCE_MB = 500  # a worker's memory beyond its weights, at 4,096 tokens of context
 MONTH_S = 30 * 86400.0
 
@@ -160,10 +165,17 @@ async def _sandbox(settings: Settings) -> Finding:
         status = await box.status()
     finally:
         await box.close()
-    if status.tier == "none":
-        remedy = f"{sys.executable} -m pip install pydantic-monty"
-        return Finding("sandbox", "failed", status.reason, remedy)
-    return Finding("sandbox", "ok", f"{status.tier}: {status.reason}")
+    found = f"{status.tier}: {status.reason} It runs {', '.join(status.languages) or 'nothing'}."
+    match status.tier:
+        case "none":
+            remedy = f"{sys.executable} -m pip install pydantic-monty"
+            return Finding("sandbox", "failed", found, remedy)
+        case "native":
+            node = "" if len(status.languages) > 2 else NODE_WANTED
+            return Finding("sandbox", "ok", found, node)
+        case _ if sys.platform == "linux" and settings.sandbox.execution == "auto":
+            return Finding("sandbox", "warning", found, KERNEL_WANTED)
+    return Finding("sandbox", "ok", found)
 
 
 def _records(settings: Settings) -> Iterator[Finding]:

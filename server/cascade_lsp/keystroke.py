@@ -316,7 +316,15 @@ class KeystrokeServer(EditorServer):
                 await cascade.close()
             raise
         self._cascade = cascade
+        self.spawn(self._tell_tier(cascade))
         return cascade
+
+    async def _tell_tier(self, cascade: Completer) -> None:
+        """Start the sandbox, and tell of its tier where it is another one than last time."""
+        if self.settings.sandbox.execution != "off":
+            from cascade_lsp.sandbox import tiers
+
+            self.tell(await asyncio.to_thread(tiers.news, await cascade.sandbox_status()))
 
     async def _try_again(self, failed: asyncio.Task[Completer] | None) -> None:
         """After a pause let the next keystroke load: a model may have been fetched meanwhile."""

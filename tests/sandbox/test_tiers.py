@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cascade_lsp.sandbox import Check, Limits, Project, SandboxOptions, make_sandbox
+from cascade_lsp.sandbox import Check, Limits, Project, SandboxOptions, Status, make_sandbox
 from cascade_lsp.sandbox.native import ALL_LAYERS, WITHOUT_NAMESPACES, NativeSandbox
-from cascade_lsp.sandbox.tiers import TieredSandbox
+from cascade_lsp.sandbox.tiers import TieredSandbox, news
 
 ADD = "def add(a, b):\n    return a + b\n"
 TWO = Check("add(1, 1)", "eq", "2")
@@ -107,17 +107,30 @@ async def test_what_held_is_remembered_and_a_start_still_needs_every_layer(
         sandbox = tiered({})
         assert (await sandbox.status()).tier == "native"
         await sandbox.close()
-    assert len(json.loads((tmp_path / "known.json").read_text())) == 1
+    assert len(json.loads((tmp_path / "known.json").read_text())["held"]) == 1
     sandbox = tiered({"hidden": ["seccomp_notify"]})
     assert (await sandbox.status()).tier == "portable"
     await sandbox.close()
 
 
 async def test_a_memory_of_probes_that_cannot_be_read_is_none(tmp_path: Path) -> None:
-    (tmp_path / "known.json").write_text("{")
-    sandbox = TieredSandbox("auto", known=tmp_path / "known.json")
-    assert (await sandbox.status()).tier != "none"
-    await sandbox.close()
+    for text in ("{", "[1]"):
+        (tmp_path / "known.json").write_text(text)
+        sandbox = TieredSandbox("auto", known=tmp_path / "known.json")
+        assert (await sandbox.status()).tier != "none"
+        await sandbox.close()
+
+
+def test_a_tier_is_told_once_per_change(tmp_path: Path) -> None:
+    path = tmp_path / "known.json"
+    portable, native = Status("portable", "Because."), Status("native", "All of it.")
+    assert news(native, path) is None  # as strong as can be, and nothing has changed
+    assert "tests run in: portable. Because. See" in (news(portable, path) or "")
+    assert news(portable, path) is None
+    assert "tests run in: native. All of it." in (news(native, path) or "")
+    assert "nothing is executed" in (news(Status("none", "Lost."), path) or "")
+    path.unlink()
+    assert "portable" in (news(portable, path) or "")
 
 
 async def test_the_portable_tier_can_be_asked_for(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class TieredSandbox:
         except (OSError, ValueError) as error:
             raise Unavailable(str(error)) from error
         key = f"{status.tier} {status.reason} {_machine()}"
-        known = key in await asyncio.to_thread(self._remembered)
+        known = key in (await asyncio.to_thread(_read, self._known)).get("held", ())
         trials = [await probes.works(sandbox)]
         if trials[0].holds and not known:
             trials += await probes.attempt(sandbox)
@@ -139,22 +139,45 @@ class TieredSandbox:
             seen = last.outcome.seen or last.outcome.detail
             raise Unavailable(f"trying {last.name}() gave {last.outcome.kind} ({seen})")
         if not known:
-            await asyncio.to_thread(self._remember, key)
+            await asyncio.to_thread(_remember, self._known, key)
         return status
 
-    def _remembered(self) -> list[str]:
-        with contextlib.suppress(OSError, ValueError):
-            held = json.loads(self._known.read_text(encoding="utf-8"))
-            return held if isinstance(held, list) else []
-        return []
 
-    def _remember(self, key: str) -> None:
-        held = [*self._remembered()[-20:], key]
-        with contextlib.suppress(OSError):  # it is tried again then
-            self._known.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self._known.with_suffix(f".{os.getpid()}")
-            fresh.write_text(json.dumps(held, indent=1), encoding="utf-8")
-            fresh.replace(self._known)
+def news(status: Status, path: Path | None = None) -> str | None:
+    """Return what a user should hear of the tier: once per change, and of a first one only if it
+    is not the strongest."""
+    path = path or paths.probes_path()
+    known = _read(path)
+    before = known.get("told")
+    if before == [status.tier]:
+        return None
+    _write(path, {**known, "told": [status.tier]})
+    if status.tier == "native" and not before:
+        return None
+    what = "nothing is executed" if status.tier == "none" else f"tests run in: {status.tier}"
+    return f"Cascade's sandbox, {what.replace('_', ' ')}. {status.reason} See `cascade doctor`."
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    """Return what was remembered; nothing where that cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return known if isinstance(known, dict) else {}
+    return {}
+
+
+def _write(path: Path, known: dict[str, list[str]]) -> None:
+    """Remember, if that can be; else all is tried and told again."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        fresh.replace(path)
+
+
+def _remember(path: Path, key: str) -> None:
+    known = _read(path)
+    _write(path, {**known, "held": [*known.get("held", ())[-20:], key]})
 
 
 def _native(project: Project | None) -> Sequence[tuple[str, Maker]]:
