@@ -167,7 +167,7 @@ class _Reader:
 _ATOMS: dict[str, Callable[[Any], object]] = {
     "int": lambda text: int(str(text), 0),
     "float": lambda text: float(str(text)),
-    "complex": lambda parts: complex(*map(_real_part, parts)),
+    "complex": lambda parts: _complex(*map(_real_part, parts)),
     "bytes": lambda text: bytes.fromhex(text),
     "ellipsis": lambda _: ...,
     "decimal": lambda text: Decimal(str(text)),
@@ -177,6 +177,10 @@ _ATOMS: dict[str, Callable[[Any], object]] = {
     "timedelta": lambda parts: datetime.timedelta(*parts),
     "object": lambda name: Unknown(str(name)[:100]),
 }
+
+
+def _complex(real: float, imaginary: float) -> complex:
+    return complex(real, imaginary)
 
 
 def _real_part(written: Any) -> float:
