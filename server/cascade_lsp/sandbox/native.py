@@ -48,6 +48,7 @@ class NativeSandbox:
         hidden: Collection[str] = (),
     ) -> None:
         self._layers = frozenset(layers)
+        self._trusted = project is not None
         self._sources = bool(project and project.sources) and "namespaces" in self._layers
         self._root = project.root.resolve() if project else Path()
         self._lock = asyncio.Lock()
@@ -129,7 +130,9 @@ class NativeSandbox:
 
     async def _run(self, job: Job, wanted: Wanted, limits: Limits) -> Outcome:
         """Run a job in a thread of its own; being cancelled ends the run first."""
-        lane, modules = self._python, asked_modules(job.source)
+        lane, modules = self._python, asked_modules(job.source, installed=self._trusted)
+        if job.suite is not None:
+            modules = ["pytest"]  # where there is none, it is not loaded
         if job.language != "python":
             if not self._has_node:
                 return Outcome("inconclusive", detail="there is no Node to run it with")

@@ -203,11 +203,12 @@ def _blame(name: str, message: str, answer: dict[str, Any], wanted: Wanted) -> t
     return ("test_error" if unknown else "error"), ""
 
 
-def asked_modules(source: str) -> list[str]:
-    """Return the modules of the standard library that a program imports when it is loaded.
+def asked_modules(source: str, *, installed: bool) -> list[str]:
+    """Return the modules that a program imports when it is loaded.
 
     They are loaded ahead of it by a process that outlives the program, so what does more than
-    define things is left out, and so is what is not the interpreter's own.
+    define things is left out, and what is not the interpreter's own too, unless what is
+    `installed` is trusted.
     """
     try:
         tree = ast.parse(source)
@@ -219,7 +220,12 @@ def asked_modules(source: str) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.append(node.module)
-    return [name for name in dict.fromkeys(names) if name.split(".")[0] in _PRELOADED]
+    return [name for name in dict.fromkeys(names) if _may_be_loaded(name.split(".")[0], installed)]
 
 
-_PRELOADED = sys.stdlib_module_names - {"antigravity", "this", "idlelib", "turtledemo", "__main__"}
+def _may_be_loaded(name: str, installed: bool) -> bool:
+    return name not in _DOING and (installed or name in sys.stdlib_module_names)
+
+
+# Modules that do something when they are imported, or are programs.
+_DOING = {"antigravity", "this", "idlelib", "turtledemo", "__main__"}
