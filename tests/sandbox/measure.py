@@ -1,8 +1,8 @@
-"""Figures of the native tier: `python -m tests.sandbox.measure [HUMANEVAL.jsonl[.gz]]`.
+"""Figures of the native tier: `python -m tests.sandbox.measure [PROBLEMS.jsonl[.gz] ...]`.
 
 Times are medians with the quartiles of many runs on a warm server, portable beside native in turn
-where they do the same. With a file of HumanEval problems, its reference solutions and empty bodies
-are run with its own asserts, split into values that are compared outside.
+where they do the same. With files of problems (HumanEval, MBPP, LeetCode as their authors publish
+them), reference solutions and empty bodies are run with the asserts that come with them.
 """
 
 import ast
@@ -12,9 +12,10 @@ import json
 import statistics
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from cascade_lsp.sandbox import Check, Limits, Sandbox
 from cascade_lsp.sandbox.native import NativeSandbox
@@ -67,15 +68,31 @@ async def speed() -> None:
     await portable.close()
 
 
-def checks_of(test: str) -> list[Check]:
-    """Split the asserts of HumanEval's `check(candidate)` that compare with a literal."""
+def checks_of(problem: dict[str, Any]) -> list[Check]:
+    """Split the asserts of a problem: a value and a literal where it is that, else a condition."""
+    text = problem.get("test") or "\n".join(problem["test_list"])
     found = []
-    for node in ast.walk(ast.parse(test)):
-        match node:
-            case ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right])):
-                if "candidate" in ast.unparse(left) and is_literal(right):
-                    found.append(Check(ast.unparse(left), "eq", ast.unparse(right)))
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Assert) or ast.unparse(node.test) in ("True", "False"):
+            continue
+        match node.test:
+            case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]) if is_literal(right):
+                found.append(Check(ast.unparse(left), "eq", ast.unparse(right)))
+            case _ if "test_list" in problem:
+                found.append(Check(ast.unparse(node.test), strong=False))
     return found
+
+
+def programs_of(problem: dict[str, Any]) -> dict[str, str]:
+    """Return the reference solution, and where it can be had the same with an empty body."""
+    if "code" in problem:
+        return {"reference": "\n".join([*problem["test_imports"], problem["code"]])}
+    prompt, alias = problem["prompt"], f"\ncandidate = {problem['entry_point']}\n"
+    body = problem.get("canonical_solution") or problem["completion"]
+    programs = {"reference": prompt + body + alias}
+    if "canonical_solution" in problem:
+        programs["empty body"] = f"{prompt}    return None\n{alias}"
+    return programs
 
 
 def is_literal(node: ast.expr) -> bool:
@@ -88,18 +105,29 @@ def is_literal(node: ast.expr) -> bool:
 
 async def labels(sandbox: Sandbox, path: Path) -> None:
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    for what in ("canonical_solution", "stub"):
-        problems, kinds = Counter[str](), Counter[str]()
-        for line in raw.splitlines():
-            problem = json.loads(line)
-            checks = checks_of(problem["test"])
-            body = problem.get(what, "    return None\n")
-            alias = f"\ncandidate = {problem['entry_point']}\n"
-            outcomes = await sandbox.run(problem["prompt"] + body + alias, checks, Limits(time_s=5))
-            kinds.update(outcome.kind for outcome in outcomes)
-            every = outcomes and all(outcome.kind == "passed" for outcome in outcomes)
-            problems["no literal" if not outcomes else "all" if every else "not all"] += 1
-        print(what, dict(problems), dict(kinds))
+    problems, kinds = (
+        defaultdict[str, Counter[str]](Counter),
+        defaultdict[str, Counter[str]](Counter),
+    )
+    for line in raw.splitlines():
+        problem = json.loads(line)
+        checks = checks_of(problem)
+        for what, source in programs_of(problem).items():
+            outcomes = await sandbox.run(source, checks, Limits(time_s=5))
+            kinds[what].update(outcome.kind for outcome in outcomes)
+            seen = {outcome.kind for outcome in outcomes}
+            failed = seen & {"assert_failed", "error"}
+            problems[what][
+                "all passed"
+                if seen == {"passed"}
+                else "some failed"
+                if failed
+                else "some no evidence"
+                if seen
+                else "no checks"
+            ] += 1
+    for what in problems:
+        print(f"{path.name}, {what}:", dict(problems[what]), dict(kinds[what]))
 
 
 async def main(*paths: str) -> None:
