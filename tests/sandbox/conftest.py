@@ -9,7 +9,7 @@ from cascade_lsp.sandbox import selftest
 from cascade_lsp.sandbox.portable import PortableSandbox
 from cascade_lsp.sandbox.selftest import FORGERIES
 from tests.sandbox import isolated
-from tests.sandbox.control import Shown, controls
+from tests.sandbox.control import Shown, controls_twice
 from tests.sandbox.runner import Attacked, Configuration, attacked
 
 ROWS = pytest.StashKey[list[str]]()
@@ -28,7 +28,7 @@ def controlled() -> dict[str, Shown] | str:
     if sys.platform != "linux":
         return "the controls are Linux's"
     try:
-        return controls(selftest.load())
+        return controls_twice(selftest.load())
     except isolated.Impossible as error:
         return str(error)
 

@@ -200,7 +200,7 @@ export interface Light {
 export interface Status extends Light {
   version: string;
   models: { role: string; name: string; installed: boolean }[];
-  sandbox: { tier: string; reason: string };
+  sandbox: { tier: string; reason: string; languages?: string[] };
   power: { on_battery: boolean; percent: number | null };
   network: string;
   snoozed_until: number | null;
