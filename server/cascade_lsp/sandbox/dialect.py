@@ -111,7 +111,7 @@ def read(text: str, mode: Literal["exec", "eval"] = "exec") -> Code:
         compile(tree, "candidate", mode, dont_inherit=True)
         fed = single_pass(text, tree)
         raises = own_raises(fed, tree if fed == text else ast.parse(fed, mode=mode))
-        return Code(fed, delayed_lines(tree), bound_names(tree), raises, _uses_sets(tree))
+        return Code(fed, delayed_lines(tree), bound_names(tree), raises, uses_sets(tree))
     except SyntaxError as error:
         raise NotPython(f"SyntaxError: {error.msg} (line {error.lineno})") from error
     except (ValueError, MemoryError, RecursionError) as error:
@@ -201,7 +201,8 @@ def own_raises(fed: str, tree: ast.AST) -> frozenset[tuple[int, int]]:
     )
 
 
-def _uses_sets(tree: ast.AST) -> bool:
+def uses_sets(tree: ast.AST) -> bool:
+    """Say whether a program makes sets, whose order differs from one interpreter to the next."""
     return any(
         isinstance(node, (ast.Set, ast.SetComp))
         or (isinstance(node, ast.Name) and node.id in ("set", "frozenset"))

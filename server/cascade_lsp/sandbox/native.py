@@ -16,7 +16,14 @@ from pathlib import Path
 
 from cascade_lsp.sandbox import Check, Language, Limits, Outcome, Project, Status, Suite
 from cascade_lsp.sandbox.lane import Job, Lane, Unavailable
-from cascade_lsp.sandbox.verdict import Expected, Wanted, asked_modules, expected, outcome
+from cascade_lsp.sandbox.verdict import (
+    Expected,
+    Wanted,
+    asked_modules,
+    expected,
+    makes_sets,
+    outcome,
+)
 
 ALL_LAYERS = frozenset({"namespaces", "landlock", "seccomp", "rlimits"})
 WITHOUT_NAMESPACES = ALL_LAYERS - {"namespaces"}
@@ -72,8 +79,9 @@ class NativeSandbox:
     ) -> list[Outcome]:
         """Run each check against `source` in a fresh process; one outcome per check, in order."""
         outcomes = []
+        sets = language == "python" and makes_sets(source)
         for check in checks:
-            wanted = expected(check, language)
+            wanted = expected(check, language, sets=sets)
             if isinstance(wanted, Expected):
                 job = Job(source, check.expression, seed, language)
                 outcomes.append(await self._run(job, wanted, limits))

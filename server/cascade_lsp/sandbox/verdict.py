@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from cascade_lsp.sandbox import Check, Language, Outcome, codec, values
+from cascade_lsp.sandbox import Check, Language, Outcome, codec, dialect, values
 
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
 _TOO_LARGE = "the value is too large or too deep to compare"
@@ -42,18 +42,22 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A check that can be run, its literal read, and the language of the program."""
+    """A check that can be run, its literal read; the language of the program, and whether it makes
+    sets, whose order is not the same in every process."""
 
     check: Check
     value: object
     language: Language = "python"
+    sets: bool = False
 
 
 # What a run is judged by: a check, or what a script or one of the user's own tests says of itself.
 Wanted = Expected | Literal["script", "suite"]
 
 
-def expected(check: Check, language: Language = "python") -> Expected | Outcome:
+def expected(
+    check: Check, language: Language = "python", *, sets: bool = False
+) -> Expected | Outcome:
     """Read a check before anything is run; a check that cannot be run is a test's error."""
     try:
         if language == "python":
@@ -61,7 +65,7 @@ def expected(check: Check, language: Language = "python") -> Expected | Outcome:
         value = values.literal(check.expected) if check.expected is not None else None
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         return Outcome("test_error", detail=values.cap(str(error)))
-    return Expected(check, value, language)
+    return Expected(check, value, language, sets)
 
 
 def outcome(report: Report, wanted: Wanted) -> Outcome:
@@ -146,8 +150,12 @@ def _judged(value: values.Value, wanted: Expected) -> Outcome:
         return Outcome("result_flood", detail=_TOO_LARGE)
     seen = values.show(value)
     held = _held(value, wanted)
+    reason = ""
     if held is None:
         reason = f"a value of type {value.type_name} cannot be compared outside the sandbox"
+    elif not held and wanted.sets and values.reordered(value.plain, wanted.value):
+        reason = "the order may be that of a set, which is not always the same"
+    if reason:
         return Outcome("inconclusive", seen, reason)
     return Outcome("passed" if held else "assert_failed", seen)
 
@@ -201,6 +209,14 @@ def _blame(name: str, message: str, answer: dict[str, Any], wanted: Wanted) -> t
         return "assert_failed", ""  # its own, not one further in
     unknown = name in ("NameError", "ReferenceError", "SyntaxError") and answer["in_check"]
     return ("test_error" if unknown else "error"), ""
+
+
+def makes_sets(source: str) -> bool:
+    """Say whether a Python program makes sets."""
+    try:
+        return dialect.uses_sets(ast.parse(source))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
 
 
 def asked_modules(source: str, *, installed: bool) -> list[str]:
