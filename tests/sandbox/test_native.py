@@ -98,6 +98,11 @@ CLASS = "class A:\n    def __eq__(self, other): return True\n"
         ("def f(): return open('/etc/passwd')", Check("f()"), "blocked_access", "FileNotFound"),
         ("def f():\n    try: open('/etc/passwd')\n    except OSError: return 1",
          Check("f()", "eq", "1"), "blocked_access", "1"),
+        ("import sqlite3\ndef f(): sqlite3.connect('/tmp/x.db')", Check("f()"),
+         "blocked_access", "OperationalError"),
+        ("import sqlite3\n"
+         "def f(): return sqlite3.connect(':memory:').execute('select 1').fetchone()",
+         Check("f()", "eq", "(1,)"), "passed", "(1,)"),
         ("import os\ndef f(): os.fork()", Check("f()"), "blocked_syscall", ""),
         ("import socket\ndef f(): socket.socket()", Check("f()"), "blocked_syscall", ""),
         ("import os\ndef f(): os._exit(0)", Check("f()"), "exited_early", ""),
@@ -369,6 +374,15 @@ async def test_sources_can_be_read_but_for_secrets_and_never_written(project: Pr
     assert (await one(trusting, write, Check("f()"))).kind == "blocked_access"
     assert (project.root / "data.txt").read_text() == "data"
     await trusting.close()
+
+
+async def test_the_home_folder_is_never_shown(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in (project.root, project.root / "conf"):
+        monkeypatch.setenv("HOME", str(home))
+        with pytest.raises(Unavailable, match="home folder"):
+            await NativeSandbox(project).status()
 
 
 @pytest.mark.parametrize(("body", "kind"), [("3 * n", "passed"), ("n", "assert_failed")])

@@ -49,6 +49,7 @@ def test_a_run_that_was_ended_or_lied_is_no_verdict_whatever_it_sent(
     [
         ("OSError", "[Errno 28] No space left", {"errno": 28}, "inconclusive"),
         ("PermissionError", "", {"errno": 13}, "blocked_access"),
+        ("TclError", "no display name", {}, "inconclusive"),
         ("RuntimeError", "can't start new thread", {}, "inconclusive"),
         ("ImportError", "libX.so: cannot open shared object file", {}, "inconclusive"),
         ("NameError", "name 'g' is not defined", {"in_check": True}, "test_error"),
@@ -84,7 +85,8 @@ def test_true_is_one_in_python_alone() -> None:
 
 
 def test_modules_are_loaded_ahead_only_where_they_may_be() -> None:
-    source = "import numpy, json\nfrom os import path\nimport this\nfrom . import x\n"
+    source = "import numpy, json\nfrom os import path\nfrom . import x\n"
+    source += "import this, unittest.__main__\n"
     assert asked_modules(f"{source}def f():\n import re", installed=False) == ["json", "os"]
     assert asked_modules(source, installed=True) == ["numpy", "json", "os"]
     assert asked_modules("def f(:", installed=True) == []

@@ -19,10 +19,8 @@ from cascade_lsp.sandbox import codec
 SOURCE_FILE, CHECK_FILE = "<candidate>", "<check>"
 MOST_BYTES = 1024 * 1024
 MOST_TEXT = 400
-_PATHS = (
-    "listdir scandir remove rename mkdir rmdir chmod chown link symlink truncate utime getxattr"
-)
-_PATH_EVENTS = frozenset(["open", *(f"os.{name}" for name in _PATHS.split())])
+_PATHS = "chdir chmod chown getxattr link listdir mkdir remove rename rmdir scandir symlink truncate utime"
+_PATH_EVENTS = frozenset(["open", "sqlite3.connect", *(f"os.{name}" for name in _PATHS.split())])
 
 Answer = dict[str, Any]
 
@@ -49,6 +47,7 @@ def _program(job: dict[str, Any]) -> Answer:
     random.seed(job["seed"])
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
+    sys.argv, sys.orig_argv = [SOURCE_FILE], [SOURCE_FILE]
     expression = job["expression"]
     try:
         exec(compile(job["source"], SOURCE_FILE, "exec", dont_inherit=True), module.__dict__)

@@ -93,7 +93,7 @@ def main(descriptor: int) -> NoReturn:
         importlib.import_module(name)
     if setup.sources:
         importlib.import_module("cascade_lsp.sandbox.suite")  # later it could not be read
-    library = _library_folders()
+    library = _library()
     sys.path[:] = [path for path in sys.path if os.path.exists(path)] + [*setup.packages]
     try:
         kernel = Kernel(setup.hidden, setup.landlock_abi)
@@ -107,12 +107,18 @@ def main(descriptor: int) -> NoReturn:
     Server(control, kernel, setup, view).serve()
 
 
-def _library_folders() -> list[str]:
-    """Return where shared libraries were loaded from, the folder of the C library among them."""
+def _library() -> list[str]:
+    """Return the folders that shared libraries were loaded from, the C library's among them; of a
+    folder that holds the interpreter's own library, too, only the files that were loaded."""
     with open("/proc/self/maps") as maps:
-        paths = {line.split(maxsplit=5)[5].strip() for line in maps if ".so" in line}
-    folders = {os.path.dirname(path) for path in paths if path.startswith("/")}
-    return sorted(folder for folder in folders if "lib-dynload" not in folder)
+        mapped = {line.split(maxsplit=5)[5].strip() for line in maps if ".so" in line}
+    found = set()
+    for path in mapped:
+        folder = os.path.dirname(path)
+        if path.startswith("/") and "lib-dynload" not in path:
+            holds_more = any(other.startswith(f"{folder}/") for other in sys.path)
+            found.add(path if holds_more else folder)
+    return sorted(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,13 @@ def _packages(project: Project | None) -> list[Path]:
 
 
 def _sources(project: Project | None) -> list[Path]:
-    return [project.root.resolve()] if project and project.sources else []
+    """Return the folder to show; raise Unavailable if it is, or holds, the user's home."""
+    if project is None or not project.sources:
+        return []
+    root = project.root.resolve()
+    if Path.home().resolve().is_relative_to(root):
+        raise Unavailable(f"{root} holds the home folder, which is never shown")
+    return [root]
 
 
 def _secrets(project: Project | None) -> list[Path]:

@@ -201,6 +201,8 @@ def _blame(name: str, message: str, answer: dict[str, Any], wanted: Wanted) -> t
         return "inconclusive", "a limit of the sandbox, or something it lacks"
     if name == "ModuleNotFoundError":
         return "inconclusive", f"the sandbox has no module {answer.get('module')}"
+    if name == "TclError":
+        return "inconclusive", "the sandbox has no screen"
     if name == "ImportError" and "shared object" in message:
         return "inconclusive", "the sandbox has no such library"
     if name == "RuntimeError" and "start new thread" in message:
@@ -236,12 +238,13 @@ def asked_modules(source: str, *, installed: bool) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.append(node.module)
-    return [name for name in dict.fromkeys(names) if _may_be_loaded(name.split(".")[0], installed)]
+    return [name for name in dict.fromkeys(names) if _may_be_loaded(name, installed)]
 
 
 def _may_be_loaded(name: str, installed: bool) -> bool:
-    return name not in _DOING and (installed or name in sys.stdlib_module_names)
+    parts = name.split(".")
+    return not _DOING.intersection(parts) and (installed or parts[0] in sys.stdlib_module_names)
 
 
 # Modules that do something when they are imported, or are programs.
-_DOING = {"antigravity", "this", "idlelib", "turtledemo", "__main__"}
+_DOING = frozenset({"antigravity", "this", "idlelib", "turtle", "turtledemo", "__main__"})
