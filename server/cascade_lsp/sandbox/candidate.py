@@ -19,8 +19,10 @@ from cascade_lsp.sandbox import codec
 SOURCE_FILE, CHECK_FILE = "<candidate>", "<check>"
 MOST_BYTES = 1024 * 1024
 MOST_TEXT = 400
-_PATHS = "chdir chmod chown getxattr link listdir mkdir remove rename rmdir scandir symlink truncate utime"
-_PATH_EVENTS = frozenset(["open", "sqlite3.connect", *(f"os.{name}" for name in _PATHS.split())])
+_PATH_CALLS = (
+    "chdir chmod chown link listdir mkdir remove rename rmdir scandir symlink truncate utime"
+)
+_PATH_EVENTS = frozenset(["open", "sqlite3.connect", *(f"os.{n}" for n in _PATH_CALLS.split())])
 
 Answer = dict[str, Any]
 
