@@ -286,7 +286,7 @@ class Code:
         """Return the server processes under this editor."""
         assert self.process
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [c for c in children if "cascade_lsp" in _line(c) and "serve" in _line(c)]
+        return [child for child in children if {"cascade_lsp", "serve"} <= _words(child)]
 
     def rows(self, query: str) -> list[sqlite3.Row]:
         """Ask the ledger."""
@@ -302,8 +302,9 @@ class Code:
         return "".join(path.read_text() for path in self.data.rglob("engine.log"))
 
 
-def _line(process: psutil.Process) -> str:
+def _words(process: psutil.Process) -> set[str]:
+    """Return the arguments of a process that may have ended meanwhile."""
     try:
-        return " ".join(process.cmdline())
+        return set(process.cmdline())
     except psutil.Error:
-        return ""
+        return set()
