@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 from playwright.sync_api import expect
 
@@ -203,7 +202,7 @@ def test_a_workspace_that_is_not_trusted_gets_suggestions_and_executes_nothing(c
     assert code.counters()["verified"] == 0
     ran = "SELECT count(*) n FROM decisions, json_each(attempts) a, json_each(a.value, '$.tests')"
     assert code.rows(ran)[0]["n"] == 0
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "sandbox.worker" in str(p.info)]
+    assert not [one for one in code.processes() if "cascade_lsp.sandbox" in str(one.cmdline())]
 
 
 # -- faults ----------------------------------------------------------------------------------------

@@ -284,9 +284,12 @@ class Code:
 
     def engines(self) -> list[psutil.Process]:
         """Return the server processes under this editor."""
+        return [one for one in self.processes() if {"cascade_lsp", "serve"} <= _words(one)]
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all processes under this editor."""
         assert self.process
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if {"cascade_lsp", "serve"} <= _words(child)]
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def rows(self, query: str) -> list[sqlite3.Row]:
         """Ask the ledger."""
