@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from cascade_lsp.engine import ModelFacts, Prompt, Token, Usage
+from cascade_lsp.engine import ModelFacts, Priority, Prompt, Token, Usage
 from cascade_lsp.errors import EngineError
 
 FACTS = ModelFacts("script", 1_000_000, 4096, 4096, True, True, "cpu", 1, False, "", "", 0.0, 0)
@@ -28,7 +28,7 @@ class ScriptedEngine:
         return FACTS
 
     async def generate(
-        self, prompts: Sequence[Prompt], *, background: bool = False
+        self, prompts: Sequence[Prompt], *, priority: Priority = Priority.KEYSTROKE
     ) -> AsyncGenerator[Token | Usage, None]:
         self.asked.append(prompts)
         words = [self.answer(prompt).splitlines(keepends=True) for prompt in prompts]
@@ -53,7 +53,7 @@ class LostEngine(ScriptedEngine):
         super().__init__(lambda prompt: "")
 
     async def generate(
-        self, prompts: Sequence[Prompt], *, background: bool = False
+        self, prompts: Sequence[Prompt], *, priority: Priority = Priority.KEYSTROKE
     ) -> AsyncGenerator[Token | Usage, None]:
         raise EngineError("lost")
         yield Usage()

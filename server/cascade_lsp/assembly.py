@@ -3,13 +3,13 @@
 The one place where the product's parts are put together; it decides nothing.
 """
 
-import asyncio
 import re
 import sys
 from pathlib import Path
 
 from cascade_lsp import catalogue, paths
 from cascade_lsp.cascade import Cascade
+from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.ledger import Ledger
 from cascade_lsp.sandbox import Limits, Project, make_sandbox
@@ -26,7 +26,7 @@ def make_cascade(settings: Settings, root: Path | None = None) -> Cascade:
 
     `root` is the folder of the project that it works in, as far as the settings let it be read.
     """
-    lease = asyncio.Lock()  # one tier computes at a time: two on one CPU fall to a tenth
+    lease = Lease()
     tiers = [
         tier
         for role in ("small", "large")
@@ -70,7 +70,7 @@ def _version(environment: Path) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else (0,)
 
 
-def _tier(role: str, name: str, settings: Settings, lease: asyncio.Lock) -> Tier | None:
+def _tier(role: str, name: str, settings: Settings, lease: Lease) -> Tier | None:
     model = catalogue.load().find(name)
     path = catalogue.installed(model)
     if path is None:

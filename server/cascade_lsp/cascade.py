@@ -14,7 +14,7 @@ from typing import Literal
 
 from cascade_lsp import confidence, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Usage
+from cascade_lsp.engine import Priority, Usage
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.plans import Plan, Step, load_plans
@@ -94,7 +94,7 @@ class Cascade:
     async def draft(self, context: Context) -> Draft:
         """Return the first tier's continuation at the cursor; its text may be empty."""
         created, tier = time.time(), self._first()
-        written, usage = await continued(tier, context, background=False)
+        written, usage = await continued(tier, context, priority=Priority.KEYSTROKE)
         return Draft(
             id=_new_id(),
             text=written.text,

@@ -4,7 +4,6 @@ It measures on the real thing: models are loaded, a known place is completed, th
 tried. It changes nothing but what loading a model teaches about this machine.
 """
 
-import asyncio
 import importlib.metadata
 import platform
 import shutil
@@ -19,6 +18,7 @@ import psutil
 from cascade_lsp import __version__, catalogue, paths
 from cascade_lsp.assembly import open_ledger
 from cascade_lsp.engine import ModelFacts, Piece, Prompt, collect, machine
+from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.errors import CascadeError, LedgerError
 from cascade_lsp.sandbox import make_sandbox
@@ -88,7 +88,7 @@ async def _model(role: str, name: str, settings: Settings) -> AsyncIterator[Find
         remedy = f"cascade models fetch {name}"
         yield Finding(title, "failed", f"{name} is not on this machine", remedy)
         return
-    engine = LocalEngine(path, settings.engine, asyncio.Lock())
+    engine = LocalEngine(path, settings.engine, Lease())
     try:
         facts = await engine.start()
         yield Finding(title, "ok", f"{name}: {_described(facts)}")

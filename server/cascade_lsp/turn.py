@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from cascade_lsp import confidence, fim, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Engine, Generated, Prompt, Token, Usage, collect
+from cascade_lsp.engine import Engine, Generated, Priority, Prompt, Token, Usage, collect
 from cascade_lsp.ledger import Attempt, TestRun
 from cascade_lsp.owntests import OwnTests
 from cascade_lsp.plans import Plan, Step
@@ -95,9 +95,9 @@ class Place:
     started: float = field(default_factory=time.perf_counter)
 
     @property
-    def background(self) -> bool:
-        """Say whether a keystroke's prefix must be left alone."""
-        return self.trigger == "automatic"
+    def priority(self) -> Priority:
+        """Return how urgent its requests are: whether someone waits for the answer."""
+        return Priority.VERIFY if self.trigger == "automatic" else Priority.KEYSTROKE
 
     @property
     def stub(self) -> Target | None:
@@ -206,8 +206,7 @@ class Turn:
         if draft is not None:
             written, usage = Generated(draft.text, list(draft.logprobs)), draft.usage
         else:
-            background = place.background
-            written, usage = await continued(self.tier, place.context, background=background)
+            written, usage = await continued(self.tier, place.context, priority=place.priority)
             place.watch(Written(self.tier.name, written.text))
             program = place.program(written.text, whole=True)
         tests, batch = await self._batch(self._test_prompts() if program else [])
@@ -242,7 +241,7 @@ class Turn:
             if token.seq == 0 and token.text:
                 self.place.watch(Written(self.tier.name, token.text))
 
-        stream = self.tier.engine.generate(prompts, background=self.place.background)
+        stream = self.tier.engine.generate(prompts, priority=self.place.priority)
         return await collect(stream, len(prompts), show)
 
     # -- testing what it answered --------------------------------------------------------------
@@ -294,10 +293,10 @@ class Turn:
         return "ran" if program or self.place.stub else "not_testable"
 
 
-async def continued(tier: Tier, context: Context, *, background: bool) -> tuple[Generated, Usage]:
+async def continued(tier: Tier, context: Context, *, priority: Priority) -> tuple[Generated, Usage]:
     """Continue a document at the cursor as far as the cursor's block goes."""
     prompt = fim.render(context, tier.line)
-    (written,), usage = await collect(tier.engine.generate([prompt], background=background), 1)
+    (written,), usage = await collect(tier.engine.generate([prompt], priority=priority), 1)
     written.text = fim.trim(written.text, context)
     return written, usage
 

@@ -7,7 +7,21 @@ llama.cpp worker process; tests use scripted engines that implement the same Pro
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Literal, Protocol
+
+
+class Priority(IntEnum):
+    """What a request is for; a more urgent one interrupts the others, which then go on.
+
+    KEYSTROKE: someone waits for it. VERIFY: solutions and tests behind a reply. AHEAD: what may
+    be asked next, while nothing else is to do.
+    """
+
+    KEYSTROKE = 0
+    VERIFY = 1
+    AHEAD = 2
+
 
 PieceKind = Literal["text", "fim_pre", "fim_suf", "fim_mid", "system", "user", "assistant"]
 
@@ -121,12 +135,12 @@ class Engine(Protocol):
     """A model that answers a batch of prompts, token by token."""
 
     def generate(
-        self, prompts: Sequence[Prompt], *, background: bool = False
+        self, prompts: Sequence[Prompt], *, priority: Priority = Priority.KEYSTROKE
     ) -> AsyncGenerator[Token | Usage, None]:
         """Decode all prompts as one batch, yield tokens as they come and last the Usage.
 
         Closing the iterator cancels the computation. A lost worker ends the stream with the
-        Usage so far. `background` keeps the keystroke's KV prefix untouched.
+        Usage so far. Only KEYSTROKE and AHEAD may use up a keystroke's KV prefix.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The client of one worker process: start it, probe it, talk to it, restart it.
 
 It loads nothing itself. A worker that dies ends the request in flight with what there is and is
-started again at the next request, after a pause that doubles with every death in a row.
+started again at the next request; from the second death in a row on after a pause that doubles.
 """
 
 import asyncio
@@ -11,12 +11,22 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from cascade_lsp import paths
-from cascade_lsp.engine import EngineOptions, ModelFacts, Prompt, Token, Usage, machine, wire
+from cascade_lsp.engine import (
+    EngineOptions,
+    ModelFacts,
+    Priority,
+    Prompt,
+    Token,
+    Usage,
+    machine,
+    wire,
+)
+from cascade_lsp.engine.lease import Claim, Lease
 from cascade_lsp.errors import EngineError
 
 _log = logging.getLogger(__name__)
@@ -28,18 +38,25 @@ LINE_LIMIT_BYTES = 1 << 20
 Event = dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Request:
+    """One request in flight: its claim to compute, and its events as they come."""
+
+    claim: Claim
+    events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
+
+
 class LocalEngine:
     """A model in a worker process of its own.
 
-    `lease` is shared by all engines of a CPU: two that compute at the same time fall to a tenth
-    of their speed, so whoever holds it computes and the others wait.
+    `lease` is shared by all engines of a machine, and says which of them computes.
     """
 
     def __init__(
         self,
         model: Path,
         options: EngineOptions,
-        lease: asyncio.Lock,
+        lease: Lease,
         *,
         worker: Sequence[str] = (sys.executable, "-m", "cascade_lsp.engine.worker"),
         memory: Path | None = None,
@@ -51,7 +68,8 @@ class LocalEngine:
         self._worker = worker
         self._memory = memory or paths.machine_path()
         self._process: asyncio.subprocess.Process | None = None
-        self._requests: dict[int, asyncio.Queue[Event | None]] = {}
+        self._requests: dict[int, Request] = {}
+        self._computing = False
         self._last_id = 0
         self._stderr: deque[str] = deque(maxlen=40)
         self._readers: list[asyncio.Task[None]] = []
@@ -67,23 +85,22 @@ class LocalEngine:
     # -- one request ---------------------------------------------------------------------------
 
     async def generate(
-        self, prompts: Sequence[Prompt], *, background: bool = False
+        self, prompts: Sequence[Prompt], *, priority: Priority = Priority.KEYSTROKE
     ) -> AsyncGenerator[Token | Usage, None]:
         """Decode a batch; see `Engine.generate`. Raise EngineError if no worker can start."""
         if self.pid is None and time.monotonic() < self._not_before:
             yield Usage()
             return
         await self.start()
-        await self._lease.acquire()
         self._last_id += 1
-        request_id, events = self._last_id, asyncio.Queue[Event | None]()
-        self._requests[request_id] = events
+        request_id, request = self._last_id, Request(self._lease.claim(self, priority))
+        self._requests[request_id] = request
         usage = None
         try:
-            await self._send(wire.generate(request_id, prompts, background))
-            if self.pid is None:  # it died while this request waited for the lease
+            await self._send(wire.generate(request_id, prompts, priority))
+            if self.pid is None:  # it died meanwhile
                 self._finish(request_id)
-            while (event := await events.get()) is not None:
+            while (event := await request.events.get()) is not None:
                 if event["ev"] == "end":
                     usage = Usage(**event["usage"])
                     _log.debug("batch of %d ended: %s", len(prompts), event["reason"])
@@ -93,8 +110,14 @@ class LocalEngine:
             yield usage or Usage()
         finally:
             if usage is None and request_id in self._requests:
-                # The worker still computes: the lease is given back by its "end", or its death.
+                # The worker still computes: the claim ends with its "end", or its death.
                 await self._send({"op": "cancel", "id": request_id})
+
+    def set_computing(self, computing: bool) -> None:
+        """Let the worker compute, or pause it within a slice."""
+        self._computing = computing
+        if self._process and self._process.stdin and self.pid is not None:
+            self._process.stdin.write(wire.encode({"op": "compute", "on": computing}))
 
     async def _send(self, message: Event) -> None:
         if self._process and self._process.stdin and self._process.returncode is None:
@@ -170,6 +193,7 @@ class LocalEngine:
             raise
         event = wire.decode(line) if line else {"ev": "gone"}
         if event["ev"] == "ready":
+            self.set_computing(self._computing)
             self._readers = [errors, asyncio.create_task(self._read_events(self._process))]
             return event
         await self._process.wait()
@@ -183,8 +207,8 @@ class LocalEngine:
         assert process.stdout
         while line := await process.stdout.readline():
             event = wire.decode(line)
-            if queue := self._requests.get(event["id"]):
-                queue.put_nowait(event)
+            if request := self._requests.get(event["id"]):
+                request.events.put_nowait(event)
                 if event["ev"] == "end":
                     self._finish(event["id"])
         await process.wait()
@@ -194,13 +218,13 @@ class LocalEngine:
             self._finish(request_id)
 
     def _finish(self, request_id: int) -> None:
-        """End a request's stream and give the lease back, once."""
-        if queue := self._requests.pop(request_id, None):
-            queue.put_nowait(None)
-            self._lease.release()
+        """End a request's stream and its claim, once."""
+        if request := self._requests.pop(request_id, None):
+            request.events.put_nowait(None)
+            self._lease.release(request.claim)
 
     def _pause(self) -> None:
-        pause = min(PAUSE_S * 2**self._deaths, LONGEST_PAUSE_S)
+        pause = min(PAUSE_S * 2**self._deaths, LONGEST_PAUSE_S) if self._deaths else 0.0
         self._deaths += 1
         self._not_before = time.monotonic() + pause
         _log.warning("the worker of %s ended: %s", self._model.name, self._cause_of_death())

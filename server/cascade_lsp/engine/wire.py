@@ -1,6 +1,7 @@
 """The messages between a client and its worker: one JSON object a line, on the worker's pipes.
 
-To the worker:    {"op": "generate", "id", "prompts", "background"}   {"op": "cancel", "id"}
+To the worker:    {"op": "generate", "id", "prompts", "priority"}   {"op": "cancel", "id"}
+                  {"op": "compute", "on"}: nothing is computed before the first one with "on"
 From the worker:  {"ev": "ready", ...ModelFacts}   {"ev": "fatal", "message"}
                   {"ev": "token", "id", "seq", "text", "logprob"}
                   {"ev": "end", "id", "usage", "reason"}
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cascade_lsp.engine import Piece, Prompt
+from cascade_lsp.engine import Piece, Priority, Prompt
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -28,13 +29,13 @@ def decode(line: bytes) -> dict[str, Any]:
     return message
 
 
-def generate(request_id: int, prompts: Sequence[Prompt], background: bool) -> dict[str, Any]:
+def generate(request_id: int, prompts: Sequence[Prompt], priority: Priority) -> dict[str, Any]:
     """Return the message that asks for one batch."""
     return {
         "op": "generate",
         "id": request_id,
         "prompts": [asdict(prompt) for prompt in prompts],
-        "background": background,
+        "priority": int(priority),
     }
 
 

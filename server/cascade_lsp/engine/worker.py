@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-from cascade_lsp.engine import ModelFacts, Piece, Prompt, Usage, wire
+from cascade_lsp.engine import ModelFacts, Piece, Priority, Prompt, Usage, wire
 from cascade_lsp.engine.slots import (
     BACKGROUND,
     KEYSTROKE,
@@ -172,7 +172,7 @@ class Worker:
             message = wire.decode(line)
             if message["op"] == "cancel":
                 self.cancelled.add(message["id"])
-            else:
+            elif message["op"] == "generate":
                 self.requests.put(message)
         self.closing.set()
         self.requests.put(None)
@@ -194,7 +194,7 @@ class Worker:
         usage = Usage()
         try:
             prompts = [wire.prompt_from(raw) for raw in request["prompts"]]
-            batch = Batch(self.model, prompts, request["background"])
+            batch = Batch(self.model, prompts, request["priority"] == Priority.VERIFY)
             reason = self._stream(request_id, batch)
             usage = self._usage(batch, started)
         except ValueError as error:
