@@ -1,46 +1,114 @@
 """Batches of sequences over one KV cache: what is shared, what is kept, when each one ends.
 
-It knows no llama.cpp: a `Decoder` evaluates tokens. Two slots, the keystroke's and the
-background's, have a base sequence each, whose tokens stay cached from one request to the next.
+It knows no llama.cpp: a `Decoder` evaluates tokens. A slot is a base sequence whose tokens stay
+cached from one request to the next: two for keystrokes, so that going to another file and back
+reads nothing anew, and one for what is verified behind them.
 """
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from cascade_lsp.engine import Prompt
+from cascade_lsp.engine import Priority, Prompt
 
-SLICE = 64  # prompt tokens per decode: what a cancel waits for at most
-SEQUENCES = 12  # KV sequences: one base per slot, the rest for the batch
-KEYSTROKE, BACKGROUND = 0, 1  # the slots, and the base sequence of each
+SLICE = 128  # prompt tokens per decode: what an interrupted read loses at most
+FOREGROUND, BACKGROUND = (0, 1), 2  # the slots, and the base sequence of each
+LARGEST_BATCH = 16  # sequences; more of them on two cores do not write faster
+SEQUENCES = BACKGROUND + LARGEST_BATCH + LARGEST_BATCH  # a verification waits beside a request
 
 Logits = npt.NDArray[np.float32]
 Row = tuple[int, int, int, bool]  # token, position, sequence, whether its logits are wanted
 
 
-class Decoder(Protocol):
-    """Something that evaluates tokens into a KV cache of several sequences.
+class Status(IntEnum):
+    """How a decode ended; after the last two the KV cache is as it was before."""
 
-    `cached` lists the tokens that each slot's base sequence holds.
-    """
+    DONE = 0
+    FULL = 1
+    ABORTED = 2
+
+
+class Decoder(Protocol):
+    """Something that evaluates tokens into a KV cache of several sequences."""
 
     n_ctx: int
-    cached: dict[int, list[int]]
 
     def tokens_of(self, prompt: Prompt) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
     def is_end(self, token: int) -> bool: ...
-    def decode(self, rows: Sequence[Row]) -> bool: ...
+    def decode(self, rows: Sequence[Row]) -> Status: ...
     def logits(self, row: int) -> Logits: ...
-    def keep(self, slot: int, tokens: Sequence[int]) -> int: ...
-    def forget(self, slot: int, start: int = 0) -> None: ...
-    def lend(self, slot: int, sequence: int) -> None: ...
-    def drop(self, sequence: int) -> None: ...
+    def copy(self, source: int, target: int) -> None: ...
+    def drop(self, sequence: int, start: int = 0) -> None: ...
+
+
+@dataclass(slots=True)
+class Slot:
+    """A base sequence, the tokens it holds, when it was last used, and by which batch it is."""
+
+    base: int
+    tokens: list[int] = field(default_factory=list)
+    used: int = 0
+    batch: "Batch | None" = None
+
+
+class ContextFullError(Exception):
+    """The batch does not fit into the context window."""
+
+
+class Slots:
+    """The KV cache's sequences: who may use which, and who makes room for whom."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.free = list(range(BACKGROUND + 1, SEQUENCES))
+        self._slots = [Slot(base) for base in (*FOREGROUND, BACKGROUND)]
+        self._clock = 0
+
+    def take(self, batch: "Batch", tokens: Sequence[int]) -> Slot:
+        """Give a batch the slot that holds most of `tokens`, or the one unused for longest; what
+        else that held is dropped."""
+        slot = self._best(batch.priority, tokens)
+        self._clock += 1
+        slot.used, slot.batch = self._clock, batch
+        self.cut(slot, common_prefix([slot.tokens, tokens]))
+        return slot
+
+    def _best(self, priority: Priority, tokens: Sequence[int]) -> Slot:
+        if priority == Priority.VERIFY:
+            return self._slots[BACKGROUND]
+        idle = [slot for slot in self._slots[:BACKGROUND] if slot.batch is None]
+        best = max(idle, key=lambda slot: common_prefix([slot.tokens, tokens]))
+        if common_prefix([best.tokens, tokens]) < min(SLICE, len(tokens) // 2):
+            return min(idle, key=lambda slot: slot.used)
+        return best
+
+    def cut(self, slot: Slot, start: int) -> None:
+        """Drop what a slot holds from a position on."""
+        self.decoder.drop(slot.base, start)
+        del slot.tokens[start:]
+
+    def make_room(self, batch: "Batch") -> bool:
+        """Forget what is needed least; False if nothing may be forgotten for this batch.
+
+        What is verified never takes the room of the latest keystroke's prefix.
+        """
+        latest = max(self._slots[:BACKGROUND], key=lambda slot: slot.used)
+        kept = {id(batch.slot)} | ({id(latest)} if batch.priority == Priority.VERIFY else set())
+        # A batch that waits in a slot gives way last, and then ends.
+        for slot in sorted(self._slots, key=lambda slot: (slot.batch is not None, slot.used)):
+            if slot.tokens and id(slot) not in kept:
+                if slot.batch is not None:
+                    slot.batch.close()
+                self.cut(slot, 0)
+                return True
+        return False
 
 
 @dataclass(slots=True)
@@ -48,14 +116,25 @@ class Strand:
     """One sequence of a batch while it is being decoded."""
 
     index: int
-    seq_id: int
     prompt: Prompt
     pending: "StopFilter"
     random: np.random.Generator
     decoder: codecs.IncrementalDecoder
+    seq_id: int = -1
     next_token: int = 0
     new_tokens: int = 0
     done: bool = False
+
+    @classmethod
+    def of(cls, index: int, prompt: Prompt) -> "Strand":
+        """Return the strand of the prompt with this index, before its first token."""
+        return cls(
+            index=index,
+            prompt=prompt,
+            pending=StopFilter(prompt.stop, prompt.indent),
+            random=np.random.default_rng(prompt.seed),
+            decoder=codecs.getincrementaldecoder("utf-8")("replace"),
+        )
 
 
 @dataclass(slots=True)
@@ -95,12 +174,16 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def common_prefix(lists: Sequence[Sequence[int]]) -> int:
-    """Return how many leading tokens all lists share."""
-    shortest = min(map(len, lists))
-    for i in range(shortest):
-        if any(tokens[i] != lists[0][i] for tokens in lists):
-            return i
-    return shortest
+    """Return how many leading tokens all lists share, by bisection: they may be long."""
+    first, *others = lists
+    low, high = 0, min(map(len, lists))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if all(tokens[low:middle] == first[low:middle] for tokens in others):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def sample(logits: Logits, prompt: Prompt, random: np.random.Generator) -> tuple[int, float]:
@@ -121,10 +204,6 @@ def sample(logits: Logits, prompt: Prompt, random: np.random.Generator) -> tuple
     return token, float(logits[token]) - log_sum
 
 
-class ContextFullError(Exception):
-    """The batch does not fit into the context window."""
-
-
 class Batch:
     """One request: prompts that share a beginning, decoded together.
 
@@ -132,84 +211,90 @@ class Batch:
     sequences, so k samples cost little more than one.
     """
 
-    def __init__(self, decoder: Decoder, prompts: Sequence[Prompt], background: bool) -> None:
-        self.decoder = decoder
-        self.slot = BACKGROUND if background else KEYSTROKE
-        free = range(BACKGROUND + 1, SEQUENCES)
-        if len(prompts) > len(free) + 1:
-            raise ValueError(f"a batch holds at most {len(free) + 1} sequences")
-        self.tokens = [decoder.tokens_of(prompt) for prompt in prompts]
-        self.strands = [
-            Strand(
-                index=i,
-                seq_id=self.slot if i == 0 else free[i - 1],
-                prompt=prompt,
-                pending=StopFilter(prompt.stop, prompt.indent),
-                random=np.random.default_rng(prompt.seed),
-                decoder=codecs.getincrementaldecoder("utf-8")("replace"),
-            )
-            for i, prompt in enumerate(prompts)
-        ]
+    def __init__(self, slots: Slots, prompts: Sequence[Prompt], priority: Priority) -> None:
+        if len(prompts) > LARGEST_BATCH:
+            raise ValueError(f"a batch holds at most {LARGEST_BATCH} sequences")
+        self.slots, self.decoder, self.priority = slots, slots.decoder, priority
+        self.tokens = [self.decoder.tokens_of(prompt) for prompt in prompts]
+        self.strands = [Strand.of(i, prompt) for i, prompt in enumerate(prompts)]
+        self.slot: Slot | None = None
+        self.ended = False
         self.cached_tokens = 0
         self.evaluated = 0
 
-    def run(self) -> Iterator[tuple[int, str, float] | None]:
+    def run(self) -> Generator[tuple[int, str, float] | None]:
         """Yield (sequence, text, logprob) per token, and None between any two decodes."""
         longest = max(map(len, self.tokens)) + max(s.prompt.n_predict for s in self.strands)
         if longest > self.decoder.n_ctx:
             raise ContextFullError
-        try:
-            yield from self._read_prompts()
-            yield from self._write_answers()
-        finally:
-            for strand in self.strands[1:]:
-                self.decoder.drop(strand.seq_id)
-
-    def _read_prompts(self) -> Iterator[tuple[int, str, float] | None]:
-        decoder, cached = self.decoder, self.decoder.cached[self.slot]
         shared = min(common_prefix(self.tokens), min(map(len, self.tokens)) - 1)
-        self.cached_tokens = decoder.keep(self.slot, self.tokens[0][:shared])
+        self.slot = self.slots.take(self, self.tokens[0][:shared])
+        for strand in self.strands:
+            strand.seq_id = self.slots.free.pop() if strand.index else self.slot.base
+        try:
+            yield from self._read_prompts(self.slot, shared)
+            yield from self._write_answers(self.slot)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give back the sequences; the slot keeps what it holds."""
+        if self.slot is None or self.ended:
+            return
+        self.ended, self.slot.batch = True, None
+        for strand in self.strands[1:]:
+            self.decoder.drop(strand.seq_id)
+            self.slots.free.append(strand.seq_id)
+
+    def _read_prompts(self, slot: Slot, shared: int) -> Iterator[tuple[int, str, float] | None]:
+        self.cached_tokens = len(slot.tokens)
         head = self.tokens[0][self.cached_tokens : shared]
-        rows = [(t, self.cached_tokens + i, self.slot, False) for i, t in enumerate(head)]
+        rows = [(t, self.cached_tokens + i, slot.base, False) for i, t in enumerate(head)]
         for part in slices(rows):
-            self._decode(part)
-            cached += [row[0] for row in part]
+            yield from self._decode(part)
+            slot.tokens += [row[0] for row in part]
             yield None
         for strand in self.strands[1:]:
-            decoder.lend(self.slot, strand.seq_id)
+            self.decoder.copy(slot.base, strand.seq_id)
         tails = [
             (token, position, strand.seq_id, position == len(tokens) - 1)
             for strand, tokens in zip(self.strands, self.tokens, strict=True)
             for position, token in enumerate(tokens[shared:], start=shared)
         ]
+        by_sequence = {strand.seq_id: strand for strand in self.strands}
         for part in slices(tails):
-            self._decode(part)
-            cached += [token for token, _, seq_id, _ in part if seq_id == self.slot]
+            yield from self._decode(part)
+            slot.tokens += [token for token, _, seq_id, _ in part if seq_id == slot.base]
             for row, (_, _, seq_id, wanted) in enumerate(part):
                 if wanted:
-                    strand = next(s for s in self.strands if s.seq_id == seq_id)
-                    yield from self._take(strand, row)
+                    yield from self._take(by_sequence[seq_id], row)
             yield None
 
-    def _write_answers(self) -> Iterator[tuple[int, str, float] | None]:
-        cached = self.decoder.cached[self.slot]
+    def _write_answers(self, slot: Slot) -> Iterator[tuple[int, str, float] | None]:
         while live := [s for s in self.strands if not s.done]:
             positions = [len(self.tokens[s.index]) + s.new_tokens - 1 for s in live]
-            self._decode(
+            yield from self._decode(
                 [(s.next_token, at, s.seq_id, True) for s, at in zip(live, positions, strict=True)]
             )
-            if live[0].seq_id == self.slot:
-                cached.append(live[0].next_token)
+            if live[0].seq_id == slot.base:
+                slot.tokens.append(live[0].next_token)
             for row, strand in enumerate(live):
                 yield from self._take(strand, row)
             yield None
 
-    def _decode(self, rows: Sequence[Row]) -> None:
-        if not self.decoder.decode(rows):
-            self.decoder.forget(BACKGROUND if self.slot == KEYSTROKE else KEYSTROKE)
-            if not self.decoder.decode(rows):
+    def _decode(self, rows: Sequence[Row]) -> Iterator[None]:
+        """Evaluate rows; yield while that was interrupted, and again once room was made."""
+        while True:
+            if self.ended:
+                raise ContextFullError  # a more urgent batch took its room meanwhile
+            status = self.decoder.decode(rows)
+            if status == Status.DONE:
+                self.evaluated += len(rows)
+                return
+            if status == Status.ABORTED:
+                yield None
+            elif not self.slots.make_room(self):
                 raise ContextFullError
-        self.evaluated += len(rows)
 
     def _take(self, strand: Strand, row: int) -> Iterator[tuple[int, str, float]]:
         """Sample one token for a strand and yield what of it may be shown."""

@@ -2,8 +2,8 @@
 
 Run as `python -m cascade_lsp.engine.worker MODEL.gguf`, spoken to in the messages of
 `engine.wire`. It may die (a fault in a kernel, out of memory): the client restarts it. It keeps
-no policy: no tiers, no priorities between requests; it computes one batch at a time, in slices,
-and looks for a cancel between any two of them.
+no policy: no tiers; it computes one batch at a time, the most urgent one, and leaves even a decode
+under way when that batch is cancelled or something more urgent arrives.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,21 +27,25 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from cascade_lsp.engine import ModelFacts, Piece, Priority, Prompt, Usage, wire
 from cascade_lsp.engine.slots import (
-    BACKGROUND,
-    KEYSTROKE,
     SEQUENCES,
     SLICE,
     Batch,
     ContextFullError,
     Logits,
     Row,
+    Slots,
+    Status,
     common_prefix,
 )
 
 
 @dataclass(slots=True)
 class Model:
-    """llama.cpp's handles for one model, and what its KV cache holds per slot."""
+    """llama.cpp's handles for one model.
+
+    `flag` is what llama.cpp asks between any two operations of a decode whether to abort it: a C
+    string that is empty, and for an abort is not.
+    """
 
     handle: Any
     context: Any
@@ -51,7 +55,7 @@ class Model:
     n_vocab: int
     n_ctx: int
     batch: Any
-    cached: dict[int, list[int]] = field(default_factory=lambda: {KEYSTROKE: [], BACKGROUND: []})
+    flag: Any = field(default_factory=lambda: ctypes.create_string_buffer(2))
 
     # -- text to tokens and back ---------------------------------------------------------------
 
@@ -113,116 +117,183 @@ class Model:
 
     # -- computing -----------------------------------------------------------------------------
 
-    def decode(self, rows: Sequence[Row]) -> bool:
-        """Evaluate (token, position, sequence, wants logits) rows; False when the KV is full."""
+    def decode(self, rows: Sequence[Row]) -> Status:
+        """Evaluate (token, position, sequence, wants logits) rows."""
         batch = self.batch
         batch.n_tokens = len(rows)
         for i, (token, position, seq_id, wanted) in enumerate(rows):
             batch.token[i], batch.pos[i], batch.logits[i] = token, position, wanted
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, seq_id
         status = llama.llama_decode(self.context, batch)
-        if status < 0 or status == 2:
+        if status < 0:
             raise RuntimeError(f"llama_decode failed with status {status}")
-        return bool(status == 0)
+        return Status(status)
+
+    def may_abort(self) -> None:
+        """Let `flag` abort a decode.
+
+        llama.cpp calls a C function some hundred times per decode; one in Python would take the
+        interpreter's lock each time. The C library's strlen answers whether `flag` is set.
+        """
+        callback = ctypes.cast(ctypes.CDLL(None).strlen, llama.ggml_abort_callback)
+        llama.llama_set_abort_callback(self.context, callback, self.flag)
+
+    def abort(self) -> None:
+        """Abort the decode under way, or the next one; any thread may ask for it."""
+        self.flag[0] = b"\x01"
+
+    def carry_on(self) -> None:
+        """Let decodes run to their end again."""
+        self.flag[0] = b"\x00"
 
     def logits(self, row: int) -> Logits:
         """Return a view of one row's logits, valid until the next decode."""
         pointer = llama.llama_get_logits_ith(self.context, row)
         return np.ctypeslib.as_array(pointer, shape=(self.n_vocab,))
 
-    def keep(self, slot: int, tokens: Sequence[int]) -> int:
-        """Cut a slot's cache to what it shares with `tokens`; return how many are shared."""
-        cached = self.cached[slot]
-        shared = common_prefix([cached, tokens])
-        self.forget(slot, shared)
-        return shared
-
     def is_end(self, token: int) -> bool:
         """Say whether a token ends the answer."""
         return bool(llama.llama_vocab_is_eog(self.vocab, token))
 
-    def lend(self, slot: int, sequence: int) -> None:
-        """Share what a slot's base sequence holds with another sequence."""
-        llama.llama_memory_seq_cp(self.memory, slot, sequence, -1, -1)
+    def copy(self, source: int, target: int) -> None:
+        """Share what a sequence holds with another one."""
+        llama.llama_memory_seq_cp(self.memory, source, target, -1, -1)
 
-    def drop(self, sequence: int) -> None:
-        """Drop a sequence from the KV cache."""
-        llama.llama_memory_seq_rm(self.memory, sequence, -1, -1)
+    def drop(self, sequence: int, start: int = 0) -> None:
+        """Drop a sequence's tokens from the KV cache, from a position on."""
+        llama.llama_memory_seq_rm(self.memory, sequence, start, -1)
 
-    def forget(self, slot: int, start: int = 0) -> None:
-        """Drop a slot's cached tokens from `start` on."""
-        llama.llama_memory_seq_rm(self.memory, slot, start, -1)
-        del self.cached[slot][start:]
+
+@dataclass(slots=True)
+class Job:
+    """One request: its batch, the steps that are left of it, and when it came."""
+
+    id: int
+    priority: Priority
+    batch: Batch
+    steps: Generator[tuple[int, str, float] | None]
+    started: float = field(default_factory=time.perf_counter)
 
 
 class Worker:
-    """The loop: read requests on a thread, compute on this one, write events."""
+    """The loop: read messages on a thread, compute the most urgent batch on this one."""
 
     def __init__(self, model: Model, parameters: int, channel: BinaryIO) -> None:
         self.model = model
+        self.slots = Slots(model)
         self.parameters = parameters
         self.channel = channel
-        self.requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self.cancelled: set[int] = set()
-        self.closing = threading.Event()
+        self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.jobs: dict[int, Job] = {}
+        self.current: Job | None = None
+        self.computing = False
+        self.open = True
+
+    # -- on the reading thread -----------------------------------------------------------------
 
     def read(self) -> None:
-        """Take messages until stdin closes; a cancel takes effect at the next slice."""
+        """Take messages until stdin closes; what concerns the decode under way interrupts it."""
         for line in sys.stdin.buffer:
             message = wire.decode(line)
-            if message["op"] == "cancel":
-                self.cancelled.add(message["id"])
-            elif message["op"] == "generate":
-                self.requests.put(message)
-        self.closing.set()
-        self.requests.put(None)
+            self.messages.put(message)
+            if self._interrupts(message):
+                self.model.abort()
+        self.messages.put({"op": "close"})
+        self.model.abort()
+
+    def _interrupts(self, message: dict[str, Any]) -> bool:
+        current = self.current
+        if current is None:
+            return False
+        match message["op"]:
+            case "cancel":
+                return bool(message["id"] == current.id)
+            case "compute":
+                return not message["on"]
+            case _:
+                return bool(message["priority"] < current.priority)
+
+    # -- on the computing thread ---------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Compute until stdin closes; messages are looked at between any two decodes."""
+        self.model.may_abort()
+        threading.Thread(target=self.read, daemon=True).start()
+        while self.open:
+            # In this order: a message that comes after the flag was cleared sets it again.
+            self.model.carry_on()
+            self.current = self._most_urgent()
+            while self.open and (self.current is None or not self.messages.empty()):
+                self._take(self.messages.get())
+                self.current = self._most_urgent()
+            if self.open and self.current:
+                self._step(self.current)
+
+    def _most_urgent(self) -> Job | None:
+        """Return the job to compute: the most urgent, and of those the oldest."""
+        if not self.computing:
+            return None
+        return min(self.jobs.values(), key=lambda job: job.priority, default=None)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message["op"]:
+            case "generate":
+                self._begin(message)
+            case "cancel" if job := self.jobs.get(message["id"]):
+                self._end(job, "cancelled")
+            case "compute":
+                self.computing = message["on"]
+            case "close":
+                self.open = False
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        priority = Priority(message["priority"])
+        try:
+            prompts = [wire.prompt_from(raw) for raw in message["prompts"]]
+            batch = Batch(self.slots, prompts, priority)
+        except ValueError as error:
+            self._send_end(message["id"], Usage(), f"refused: {error}")
+            return
+        if priority == Priority.KEYSTROKE:  # what was read ahead stays in the cache, if it helps
+            for job in [job for job in self.jobs.values() if job.priority == Priority.AHEAD]:
+                self._end(job, "overtaken")
+        self.jobs[message["id"]] = Job(message["id"], priority, batch, batch.run())
+
+    def _step(self, job: Job) -> None:
+        """Compute a job up to its next pause, streaming its tokens."""
+        try:
+            for item in job.steps:
+                if item is None:
+                    return
+                seq, text, logprob = item
+                event = {"ev": "token", "id": job.id, "seq": seq, "text": text}
+                self.send(event | {"logprob": round(logprob, 5)})
+        except ContextFullError:
+            self._end(job, "context_full")
+            return
+        self._end(job, "done")
+
+    def _end(self, job: Job, reason: str) -> None:
+        del self.jobs[job.id]
+        job.steps.close()
+        self._send_end(job.id, self._usage(job), reason)
+
+    def _send_end(self, request_id: int, usage: Usage, reason: str) -> None:
+        self.send({"ev": "end", "id": request_id, "usage": asdict(usage), "reason": reason})
 
     def send(self, event: dict[str, Any]) -> None:
         """Write one event and flush it."""
         self.channel.write(wire.encode(event))
         self.channel.flush()
 
-    def serve(self) -> None:
-        """Answer requests in order until stdin closes."""
-        threading.Thread(target=self.read, daemon=True).start()
-        while (request := self.requests.get()) is not None:
-            self.answer(request)
-
-    def answer(self, request: dict[str, Any]) -> None:
-        """Compute one batch, streaming its tokens, and end it with its usage."""
-        started, request_id = time.perf_counter(), request["id"]
-        usage = Usage()
-        try:
-            prompts = [wire.prompt_from(raw) for raw in request["prompts"]]
-            batch = Batch(self.model, prompts, request["priority"] == Priority.VERIFY)
-            reason = self._stream(request_id, batch)
-            usage = self._usage(batch, started)
-        except ValueError as error:
-            reason = f"refused: {error}"
-        self.cancelled.discard(request_id)
-        self.send({"ev": "end", "id": request_id, "usage": asdict(usage), "reason": reason})
-
-    def _stream(self, request_id: int, batch: Batch) -> str:
-        """Send tokens as they are decoded; return why it ended."""
-        try:
-            for item in batch.run():
-                if item is not None:
-                    seq, text, logprob = item
-                    event = {"ev": "token", "id": request_id, "seq": seq, "text": text}
-                    self.send(event | {"logprob": round(logprob, 5)})
-                elif request_id in self.cancelled or self.closing.is_set():
-                    return "cancelled"
-        except ContextFullError:
-            return "context_full"
-        return "done"
-
-    def _usage(self, batch: Batch, started: float) -> Usage:
+    def _usage(self, job: Job) -> Usage:
+        batch = job.batch
         shared = common_prefix(batch.tokens)
         return Usage(
             prompt_tokens=shared + sum(len(tokens) - shared for tokens in batch.tokens),
             cached_tokens=batch.cached_tokens,
             new_tokens=sum(s.new_tokens for s in batch.strands),
-            ms=round((time.perf_counter() - started) * 1000, 1),
+            ms=round((time.perf_counter() - job.started) * 1000, 1),
             cost=round(2e-9 * self.parameters * batch.evaluated, 2),
         )
 
@@ -277,9 +348,9 @@ def _formatter(handle: Any, vocab: Any) -> Jinja2ChatFormatter | None:
 def probe(model: Model) -> None:
     """Decode a slice and a single token: a kernel that faults on this CPU faults here."""
     token = model.tokenize("a", special=False)[0]
-    model.decode([(token, i, KEYSTROKE, i == SLICE - 1) for i in range(SLICE)])
-    model.decode([(token, SLICE, KEYSTROKE, True)])
-    model.forget(KEYSTROKE)
+    model.decode([(token, i, 0, i == SLICE - 1) for i in range(SLICE)])
+    model.decode([(token, SLICE, 0, True)])
+    model.drop(0)
 
 
 def facts(model: Model, arguments: argparse.Namespace, load_ms: float) -> ModelFacts:
