@@ -1,19 +1,23 @@
 """Batches over one KV cache: the parts that need no model."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cascade_lsp.engine import Piece, Prompt
+from cascade_lsp.engine import Piece, Priority, Prompt
 from cascade_lsp.engine.slots import (
-    BACKGROUND,
-    KEYSTROKE,
+    SEQUENCES,
     SLICE,
     Batch,
     ContextFullError,
     Logits,
     Row,
+    Slots,
+    Status,
     StopFilter,
     common_prefix,
     sample,
@@ -28,6 +32,23 @@ STOPS = [
     ("the first line has no indentation of its own", ["a", "b"], (), 4, "ab", False),
     ("without a block any line may follow", ["a\n", "b"], (), 0, "a\nb", False),
 ]
+
+
+CLOSERS = [
+    ("a bracket that closes nothing ends it", ["a, b", "(c))", " # d"], "a, b(c)"),
+    ("another bracket does not", ["a]", " + b"], "a] + b"),
+    ("brackets in quotes do not count", ["'a)'", ", b)"], "'a)', b"),
+]
+
+
+@pytest.mark.parametrize(("pieces", "text"), [c[1:] for c in CLOSERS], ids=[c[0] for c in CLOSERS])
+def test_stop_filter_at_an_unopened_bracket(pieces: list[str], text: str) -> None:
+    stop_filter, shown, done = StopFilter((), closer=")"), "", False
+    for piece in pieces:
+        if not done:
+            more, done = stop_filter.feed(piece)
+            shown += more
+    assert shown == text
 
 
 @pytest.mark.parametrize(
@@ -73,15 +94,17 @@ def test_sampling_stays_within_top_k_and_top_p() -> None:
 
 
 class ScriptedDecoder:
-    """A decoder over letters: each answers with the next letter of the alphabet, `z` ends."""
+    """A decoder over letters: each answers with the next letter of the alphabet, `z` ends.
 
-    def __init__(self, n_ctx: int = 400, room: int = 10_000) -> None:
-        self.n_ctx, self.room = n_ctx, room
-        self.cached: dict[int, list[int]] = {KEYSTROKE: [], BACKGROUND: []}
+    It holds what a KV cache would, and fails where a token is not evaluated in its place. The
+    decodes whose numbers are in `aborted` are interrupted.
+    """
+
+    def __init__(self, n_ctx: int = 400, room: int = 10_000, aborted: set[int] | None = None):
+        self.n_ctx, self.room, self.aborted = n_ctx, room, aborted or set()
+        self.cells: dict[int, list[int]] = {}
         self.decoded: list[list[Row]] = []
-        self.lent: list[int] = []
-        self.dropped: list[int] = []
-        self.forgotten: list[int] = []
+        self.calls = 0
 
     def tokens_of(self, prompt: Prompt) -> list[int]:
         return [ord(letter) for letter in prompt.pieces[0].text]
@@ -92,95 +115,162 @@ class ScriptedDecoder:
     def is_end(self, token: int) -> bool:
         return token == ord("z")
 
-    def decode(self, rows: Sequence[Row]) -> bool:
-        if len(rows) > self.room:
-            return False
+    def decode(self, rows: Sequence[Row]) -> Status:
+        self.calls += 1
+        if self.calls in self.aborted:
+            return Status.ABORTED
+        if len(rows) + sum(map(len, self.cells.values())) > self.room:
+            return Status.FULL
+        for token, position, sequence, _ in rows:
+            held = self.cells.setdefault(sequence, [])
+            assert position == len(held)
+            held.append(token)
         self.decoded.append(list(rows))
-        return True
+        return Status.DONE
 
     def logits(self, row: int) -> Logits:
         logits = np.zeros(128, dtype=np.float32)
         logits[self.decoded[-1][row][0] + 1] = 9
         return logits
 
-    def keep(self, slot: int, tokens: Sequence[int]) -> int:
-        shared = common_prefix([self.cached[slot], tokens])
-        del self.cached[slot][shared:]
-        return shared
+    def copy(self, source: int, target: int) -> None:
+        self.cells[target] = list(self.cells.get(source, []))
 
-    def forget(self, slot: int, start: int = 0) -> None:
-        self.forgotten.append(slot)
-        self.room = self.room or 10_000
-        del self.cached[slot][start:]
-
-    def lend(self, slot: int, sequence: int) -> None:
-        self.lent.append(sequence)
-
-    def drop(self, sequence: int) -> None:
-        self.dropped.append(sequence)
+    def drop(self, sequence: int, start: int = 0) -> None:
+        del self.cells.get(sequence, [])[start:]
 
 
-def asked(*texts: str, n_predict: int = 9) -> list[Prompt]:
-    return [Prompt((Piece("text", text),), n_predict=n_predict) for text in texts]
+@pytest.fixture
+def slots() -> Slots:
+    return Slots(ScriptedDecoder())
 
 
-def answers(batch: Batch) -> list[str]:
+def batch(
+    slots: Slots, *texts: str, priority: Priority = Priority.KEYSTROKE, n_predict: int = 9
+) -> Batch:
+    prompts = [Prompt((Piece("text", text),), n_predict=n_predict) for text in texts]
+    return Batch(slots, prompts, priority)
+
+
+def answers(
+    batch: Batch, steps: Iterable[tuple[int, str, float] | None] | None = None
+) -> list[str]:
     texts = [""] * len(batch.strands)
-    for item in batch.run():
+    for item in steps or batch.run():
         if item is not None:
             texts[item[0]] += item[1]
     return texts
 
 
-def test_a_batch_evaluates_what_its_prompts_share_once() -> None:
-    decoder = ScriptedDecoder()
-    batch = Batch(decoder, asked("aaau", "aaaw", "aaax"), background=False)
-    assert answers(batch) == ["vwxy", "xy", "y"]
-    assert [row[0] for row in decoder.decoded[0]] == [ord("a")] * 3
-    assert decoder.lent == decoder.dropped == [2, 3]
-    assert batch.evaluated == 3 + 3 + 4 + 2 + 1
+def held(slots: Slots, sequence: int) -> str:
+    return "".join(map(chr, slots.decoder.cells.get(sequence, [])))  # type: ignore[attr-defined]
 
 
-def test_what_a_slot_holds_is_not_evaluated_again() -> None:
-    decoder = ScriptedDecoder()
-    answers(Batch(decoder, asked("abcw"), background=False))
-    batch = Batch(decoder, asked("abcwxx"), background=False)
-    answers(batch)
-    assert batch.cached_tokens == 5  # the prompt and the x that was answered
+def test_a_batch_evaluates_what_its_prompts_share_once(slots: Slots) -> None:
+    three = batch(slots, "aaau", "aaaw", "aaax")
+    assert answers(three) == ["vwxy", "xy", "y"]
+    decoded = slots.decoder.decoded  # type: ignore[attr-defined]
+    assert [row[0] for row in decoded[0]] == [ord("a")] * 3
+    assert three.evaluated == 3 + 3 + 4 + 2 + 1
+    assert len(slots.free) == SEQUENCES - 3
 
 
-def test_each_slot_keeps_its_own() -> None:
-    decoder = ScriptedDecoder()
-    answers(Batch(decoder, asked("abcw"), background=False))
-    answers(Batch(decoder, asked("mmmm"), background=True))
-    assert decoder.cached[KEYSTROKE][:4] == [ord(letter) for letter in "abcw"]
+def test_what_a_slot_holds_is_not_evaluated_again(slots: Slots) -> None:
+    answers(batch(slots, "abcw"))
+    again = batch(slots, "abcwxx")
+    answers(again)
+    assert again.cached_tokens == 5  # the prompt and the x that was answered
 
 
-def test_between_any_two_decodes_there_is_a_pause_to_cancel_in() -> None:
-    decoder = ScriptedDecoder()
-    batch = Batch(decoder, asked("a" * (3 * SLICE), n_predict=2), background=False)
-    for pauses, item in enumerate(batch.run()):
+def test_another_file_and_back_costs_nothing(slots: Slots) -> None:
+    first, second = "a" * 40 + "w", "b" * 40 + "w"
+    for text in (first, second):
+        answers(batch(slots, text))
+    for text in (first, second):
+        again = batch(slots, text)
+        answers(again)
+        assert again.evaluated == 1 + 2  # its last token, to have its logits, and the answer
+
+
+def test_a_verification_leaves_the_keystrokes_prefix_alone(slots: Slots) -> None:
+    answers(batch(slots, "abcw"))
+    answers(batch(slots, "mmmm", priority=Priority.VERIFY))
+    assert held(slots, 0).startswith("abcw")
+
+
+def test_between_any_two_decodes_there_is_a_pause_to_cancel_in(slots: Slots) -> None:
+    long = batch(slots, "a" * (2 * SLICE), n_predict=2)
+    decoded = slots.decoder.decoded  # type: ignore[attr-defined]
+    for pauses, item in enumerate(long.run()):
         if item is None:
-            assert len(decoder.decoded) == pauses + 1
-            assert len(decoder.decoded[-1]) <= SLICE
-        if pauses == 2:
+            assert len(decoded) == pauses + 1
+            assert len(decoded[-1]) <= SLICE
+        if pauses == 1:
             break
 
 
-def test_a_full_cache_takes_the_other_slots_room() -> None:
-    decoder = ScriptedDecoder(room=0)
-    assert answers(Batch(decoder, asked("w"), background=False)) == ["xy"]
-    assert BACKGROUND in decoder.forgotten
+def test_what_was_left_in_the_middle_gives_its_sequences_back(slots: Slots) -> None:
+    steps = batch(slots, "aaau", "aaaw").run()
+    next(steps)
+    steps.close()
+    assert len(slots.free) == SEQUENCES - 3
+    assert answers(batch(slots, "aaau", "aaaw")) == ["vwxy", "xy"]
+
+
+@given(
+    aborted=st.sets(st.integers(1, 60)),
+    turns=st.lists(st.booleans(), max_size=60),
+    length=st.integers(1, 3 * SLICE),
+)
+def test_however_a_verification_is_interrupted_it_answers_as_if_alone(
+    aborted: set[int], turns: list[bool], length: int
+) -> None:
+    slots = Slots(ScriptedDecoder(n_ctx=4000, aborted=aborted))
+    slow = batch(slots, "a" * length + "s", "a" * length + "t", priority=Priority.VERIFY)
+    steps, seen = slow.run(), list[Item]()
+    for keystroke in turns:
+        if keystroke:
+            assert answers(batch(slots, "b" * 200 + "w")) == ["xy"]
+        else:
+            seen += itertools.takewhile(lambda item: item is not None, steps)
+    assert answers(slow, [*seen, *steps]) == ["tuvwxy", "uvwxy"]
+
+
+def test_a_full_cache_takes_the_room_of_what_is_needed_least() -> None:
+    slots = Slots(ScriptedDecoder(room=25))
+    answers(batch(slots, "aaaaaaaaaw"))
+    answers(batch(slots, "mmmmw", priority=Priority.VERIFY))
+    assert answers(batch(slots, "bbbbbbbbbw")) == ["xy"]
+    assert held(slots, 0) == ""  # the keystroke's prefix before this one
+    assert held(slots, 1).startswith("bbb")
+
+
+def test_a_verification_never_takes_the_latest_keystrokes_room() -> None:
+    slots = Slots(ScriptedDecoder(room=16))
+    answers(batch(slots, "aaaaaaaaaw"))
+    with pytest.raises(ContextFullError):
+        answers(batch(slots, "mmmmmmmm", priority=Priority.VERIFY))
+    assert held(slots, 0).startswith("aaa")
+
+
+def test_a_verification_that_waits_ends_where_a_keystroke_needs_its_room() -> None:
+    slots = Slots(ScriptedDecoder(room=16))
+    steps = batch(slots, "mmmmmmmm", priority=Priority.VERIFY).run()
+    next(steps)
+    assert answers(batch(slots, "aaaaaaaaaw")) == ["xy"]
+    with pytest.raises(ContextFullError):
+        list(steps)
+    assert len(slots.free) == SEQUENCES - 3
 
 
 def test_a_batch_that_cannot_fit_is_refused_before_anything_is_evaluated() -> None:
-    decoder = ScriptedDecoder(n_ctx=8)
+    slots = Slots(ScriptedDecoder(n_ctx=8))
     with pytest.raises(ContextFullError):
-        answers(Batch(decoder, asked("a" * 8), background=False))
-    assert decoder.decoded == []
+        answers(batch(slots, "a" * 8))
+    assert slots.decoder.decoded == []  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="at most"):
-        Batch(decoder, asked(*["a"] * 40), background=False)
+        batch(slots, *["a"] * 40)
 
 
-def test_an_answer_ends_with_its_budget() -> None:
-    assert answers(Batch(ScriptedDecoder(), asked("a", n_predict=3), background=False)) == ["bcd"]
+def test_an_answer_ends_with_its_budget(slots: Slots) -> None:
+    assert answers(batch(slots, "a", n_predict=3)) == ["bcd"]

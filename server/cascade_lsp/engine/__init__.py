@@ -43,13 +43,15 @@ class Prompt:
     """What one sequence is asked: pieces, where to stop, at most how many tokens, and sampling.
 
     `temperature == 0` is greedy. `stop` strings end the sequence and are not part of its text;
-    so does a later line that is indented by less than `indent` columns.
+    so do a later line that is indented by less than `indent` columns, and the bracket `closer`
+    where it closes none that the answer has opened.
     """
 
     pieces: tuple[Piece, ...]
     n_predict: int = 256
     stop: tuple[str, ...] = ()
     indent: int = 0
+    closer: str = ""
     temperature: float = 0.0
     top_k: int = 40
     top_p: float = 0.95

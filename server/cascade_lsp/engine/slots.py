@@ -131,7 +131,7 @@ class Strand:
         return cls(
             index=index,
             prompt=prompt,
-            pending=StopFilter(prompt.stop, prompt.indent),
+            pending=StopFilter(prompt.stop, prompt.indent, prompt.closer),
             random=np.random.default_rng(prompt.seed),
             decoder=codecs.getincrementaldecoder("utf-8")("replace"),
         )
@@ -143,14 +143,20 @@ class StopFilter:
 
     stops: tuple[str, ...]
     indent: int = 0
+    closer: str = ""
     held: str = ""
+    depth: int = 0
+    quote: str = ""
 
     def feed(self, text: str) -> tuple[str, bool]:
         """Return the text that is safe to show and whether a stop ended it."""
+        unopened = self._unopened(text)
         self.held += text
         cuts = [at for stop in self.stops if (at := self.held.find(stop)) >= 0]
         if (margin := self._margin()) is not None:
             cuts.append(margin)
+        if unopened is not None:
+            cuts.append(len(self.held) - len(text) + unopened)
         if cuts:
             shown, self.held = self.held[: min(cuts)], ""
             return shown, True
@@ -160,6 +166,24 @@ class StopFilter:
         shown = self.held[: len(self.held) - keep]
         self.held = self.held[len(shown) :]
         return shown, False
+
+    def _unopened(self, text: str) -> int | None:
+        """Return where in `text`, which follows all that came, `closer` closes nothing that the
+        answer has opened; brackets inside quotes do not count."""
+        if not self.closer:
+            return None
+        for at, letter in enumerate(text):
+            if self.quote:
+                self.quote = "" if letter == self.quote else self.quote
+            elif letter in "\"'":
+                self.quote = letter
+            elif letter in "([{":
+                self.depth += 1
+            elif letter in ")]}":
+                if self.depth == 0 and letter == self.closer:
+                    return at
+                self.depth -= 1
+        return None
 
     def _margin(self) -> int | None:
         """Return where a line begins that is indented too little, the blank ones before it too."""
@@ -223,7 +247,8 @@ class Batch:
         self.evaluated = 0
 
     def run(self) -> Generator[tuple[int, str, float] | None]:
-        """Yield (sequence, text, logprob) per token, and None between any two decodes."""
+        """Yield (sequence, text, logprob) per token, and None between any two decodes: there, and
+        there alone, another batch may go on."""
         longest = max(map(len, self.tokens)) + max(s.prompt.n_predict for s in self.strands)
         if longest > self.decoder.n_ctx:
             raise ContextFullError
