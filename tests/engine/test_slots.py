@@ -152,9 +152,10 @@ def batch(
     return Batch(slots, prompts, priority)
 
 
-def answers(
-    batch: Batch, steps: Iterable[tuple[int, str, float] | None] | None = None
-) -> list[str]:
+Item = tuple[int, str, float] | None
+
+
+def answers(batch: Batch, steps: Iterable[Item] | None = None) -> list[str]:
     texts = [""] * len(batch.strands)
     for item in steps or batch.run():
         if item is not None:
