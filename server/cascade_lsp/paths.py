@@ -4,6 +4,7 @@
 otherwise the platform's own folders are used.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -40,3 +41,19 @@ def machine_path() -> Path:
 def probes_path() -> Path:
     """Return the path of the JSON file that remembers which sandboxes held on this machine."""
     return state_dir() / "sandbox.json"
+
+
+def runtime_dir() -> Path:
+    """Return the folder in which the user's processes find each other: one per `CASCADE_HOME`.
+
+    It is outside that folder, as a Unix socket's path may have only about 100 bytes.
+    """
+    home = os.environ.get("CASCADE_HOME")
+    digest = hashlib.sha256(os.fsencode(Path(home).absolute())).hexdigest()[:8] if home else ""
+    folder = Path(platformdirs.user_runtime_dir(_APP, appauthor=False))
+    return folder.with_name(f"{_APP}-{digest}") if home else folder
+
+
+def host_log_path() -> Path:
+    """Return the path of the log of the engine host."""
+    return state_dir() / "host.log"

@@ -1,7 +1,8 @@
 """The seam between the cascade and a model: one Protocol, and the values that cross it.
 
 What an engine is not: it knows no tiers, no tests and no thresholds. `engine.local` drives a
-llama.cpp worker process; tests use scripted engines that implement the same Protocol.
+llama.cpp worker process, `engine.shared` one that belongs to all windows; tests use scripted
+engines that implement the same Protocol.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -107,6 +108,26 @@ class EngineOptions:
         default=-1,
         metadata={"help": "Layers to offload where llama.cpp has a GPU; -1 means all, 0 none."},
     )
+    shared: bool = field(
+        default=True,
+        metadata={
+            "help": "Load each model once for all editor windows of this user. When off, or where "
+            "that cannot be, every window has its own."
+        },
+    )
+    linger_s: float = field(
+        default=30.0,
+        metadata={
+            "help": "Seconds that shared models stay loaded after the last window has closed."
+        },
+    )
+    unload_s: float = field(
+        default=300.0,
+        metadata={
+            "help": "Seconds without a request after which the large model leaves memory; it does so "
+            "earlier where memory is short, and is loaded again when it is needed."
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +136,8 @@ class ModelFacts:
 
     `fim` tells whether prefix, suffix and middle markers are single tokens of the vocabulary;
     `backend` is "cpu" or the name of the device with offloaded layers; `safe` that repacked
-    kernels are off; `load_ms` covers loading and the probe decode.
+    kernels are off; `load_ms` covers loading and the probe decode; `read_per_s` and `write_per_s`
+    are the tokens per second that the probe saw, 0 where it saw none.
     """
 
     architecture: str
@@ -131,6 +153,8 @@ class ModelFacts:
     system: str
     load_ms: float
     weights_bytes: int
+    read_per_s: float = 0.0
+    write_per_s: float = 0.0
 
 
 class Engine(Protocol):

@@ -1,7 +1,7 @@
-"""The client of one worker process: start it, probe it, talk to it, restart it.
+"""The client of one worker process: start it, probe it, talk to it, restart it, unload it.
 
-It loads nothing itself. A worker that dies ends the request in flight with what there is and is
-started again at the next request; from the second death in a row on after a pause that doubles.
+It loads nothing itself. A model that need not be kept is loaded only where there is memory for it,
+and leaves memory when nobody has asked it for long, or when memory is short.
 """
 
 import asyncio
@@ -10,46 +10,33 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from cascade_lsp import paths
-from cascade_lsp.engine import (
-    EngineOptions,
-    ModelFacts,
-    Priority,
-    Prompt,
-    Token,
-    Usage,
-    machine,
-    wire,
+from cascade_lsp.engine import EngineOptions, ModelFacts, Priority, machine, room, wire
+from cascade_lsp.engine.exchange import (
+    LINE_LIMIT_BYTES,
+    LONGEST_PAUSE_S,
+    Event,
+    Exchange,
+    facts_from,
 )
-from cascade_lsp.engine.lease import Claim, Lease
+from cascade_lsp.engine.lease import Lease
 from cascade_lsp.errors import EngineError
 
 _log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
-PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-LINE_LIMIT_BYTES = 1 << 20
-
-Event = dict[str, Any]
+LOOK_S = 1.0  # between two looks at whether a model may be unloaded
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Request:
-    """One request in flight: its claim to compute, and its events as they come."""
-
-    claim: Claim
-    events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
-
-
-class LocalEngine:
+class LocalEngine(Exchange):
     """A model in a worker process of its own.
 
-    `lease` is shared by all engines of a machine, and says which of them computes.
+    `lease` is shared by all engines of a machine, and says which of them computes. `keep` is
+    whether the model stays loaded, and is loaded however much memory there is.
     """
 
     def __init__(
@@ -58,60 +45,40 @@ class LocalEngine:
         options: EngineOptions,
         lease: Lease,
         *,
+        keep: bool = True,
         worker: Sequence[str] = (sys.executable, "-m", "cascade_lsp.engine.worker"),
         memory: Path | None = None,
+        available: Callable[[], int] = room.available,
     ) -> None:
-        self.facts: ModelFacts | None = None
+        super().__init__()
         self._model = model
         self._options = options
         self._lease = lease
+        self._keep, self._unload_s = keep, options.unload_s
         self._worker = worker
         self._memory = memory or paths.machine_path()
+        self._available = available
         self._process: asyncio.subprocess.Process | None = None
-        self._requests: dict[int, Request] = {}
+        self._changing = asyncio.Lock()  # held while a worker starts or is ended
         self._computing = False
-        self._last_id = 0
         self._stderr: deque[str] = deque(maxlen=40)
         self._readers: list[asyncio.Task[None]] = []
-        self._starting: asyncio.Task[ModelFacts] | None = None
-        self._deaths = 0
-        self._not_before = 0.0
+        self._resting: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
         """Return the worker's process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    @property
+    def running(self) -> bool:
+        """Say whether the worker runs."""
+        return self.pid is not None
+
     # -- one request ---------------------------------------------------------------------------
 
-    async def generate(
-        self, prompts: Sequence[Prompt], *, priority: Priority = Priority.KEYSTROKE
-    ) -> AsyncGenerator[Token | Usage, None]:
-        """Decode a batch; see `Engine.generate`. Raise EngineError if no worker can start."""
-        if self.pid is None and time.monotonic() < self._not_before:
-            yield Usage()
-            return
-        await self.start()
-        self._last_id += 1
-        request_id, request = self._last_id, Request(self._lease.claim(self, priority))
-        self._requests[request_id] = request
-        usage = None
-        try:
-            await self._send(wire.generate(request_id, prompts, priority))
-            if self.pid is None:  # it died meanwhile
-                self._finish(request_id)
-            while (event := await request.events.get()) is not None:
-                if event["ev"] == "end":
-                    usage = Usage(**event["usage"])
-                    _log.debug("batch of %d ended: %s", len(prompts), event["reason"])
-                    break
-                yield Token(event["seq"], event["text"], event["logprob"])
-            self._deaths = 0 if usage else self._deaths
-            yield usage or Usage()
-        finally:
-            if usage is None and request_id in self._requests:
-                # The worker still computes: the claim ends with its "end", or its death.
-                await self._send({"op": "cancel", "id": request_id})
+    def _begun(self, priority: Priority) -> Callable[[], None]:
+        return partial(self._lease.release, self._lease.claim(self, priority))
 
     def set_computing(self, computing: bool) -> None:
         """Let the worker compute, or pause it within a slice."""
@@ -129,39 +96,24 @@ class LocalEngine:
 
     # -- the worker's life ---------------------------------------------------------------------
 
-    async def start(self) -> ModelFacts:
-        """Start the worker unless it runs, and return what it says of the model.
-
-        Who waits for it may be cancelled, as a keystroke is by the next one; the start goes on.
-        Raise EngineError if no worker can be started.
-        """
-        if self.pid is not None and self.facts and self._starting is None:
-            return self.facts
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-            self._starting.add_done_callback(self._started)
-        return await asyncio.shield(self._starting)
-
-    def _started(self, starting: asyncio.Task[ModelFacts]) -> None:
-        self._starting = None
-        if not starting.cancelled() and (error := starting.exception()):
-            _log.warning("%s", error)
-
     async def _start(self) -> ModelFacts:
         """Start a worker; one that crashes before it is ready is started again with safe
         settings, which is remembered for this machine and build."""
-        key = await asyncio.to_thread(machine.build_key)
-        safe = machine.safe_cause(self._memory, key) is not None
-        ready = await self._spawn(safe=safe)
-        if ready is None and not safe and self._crashed():
-            cause = self._cause_of_death()
-            ready = await self._spawn(safe=True)
-            if ready is not None:
-                machine.remember_safe(self._memory, key, cause)
-        if ready is None:
-            raise self._gave_up(self._cause_of_death())
-        names = {f.name for f in fields(ModelFacts)}
-        self.facts = ModelFacts(**{k: v for k, v in ready.items() if k in names})
+        async with self._changing:
+            if not self._keep:
+                room.require(self._model, self._available())
+            key = await asyncio.to_thread(machine.build_key)
+            safe = machine.safe_cause(self._memory, key) is not None
+            ready = await self._spawn(safe=safe)
+            if ready is None and not safe and self._crashed():
+                cause = self._cause_of_death()
+                ready = await self._spawn(safe=True)
+                if ready is not None:
+                    machine.remember_safe(self._memory, key, cause)
+            if ready is None:
+                raise self._gave_up(self._cause_of_death())
+            self.facts = facts_from(ready)
+        self.reside(keep=self._keep, unload_s=self._unload_s)
         return self.facts
 
     async def _spawn(self, *, safe: bool) -> Event | None:
@@ -206,28 +158,12 @@ class LocalEngine:
         """Hand events to their requests until the worker's pipe closes."""
         assert process.stdout
         while line := await process.stdout.readline():
-            event = wire.decode(line)
-            if request := self._requests.get(event["id"]):
-                request.events.put_nowait(event)
-                if event["ev"] == "end":
-                    self._finish(event["id"])
+            self._take(wire.decode(line))
         await process.wait()
-        if self._process is process:  # not closed on purpose
-            self._pause()
-        for request_id in list(self._requests):
-            self._finish(request_id)
-
-    def _finish(self, request_id: int) -> None:
-        """End a request's stream and its claim, once."""
-        if request := self._requests.pop(request_id, None):
-            request.events.put_nowait(None)
-            self._lease.release(request.claim)
-
-    def _pause(self) -> None:
-        pause = min(PAUSE_S * 2**self._deaths, LONGEST_PAUSE_S) if self._deaths else 0.0
-        self._deaths += 1
-        self._not_before = time.monotonic() + pause
-        _log.warning("the worker of %s ended: %s", self._model.name, self._cause_of_death())
+        if self._process is process:  # not ended on purpose
+            self._lost()
+            _log.warning("the worker of %s ended: %s", self._model.name, self._cause_of_death())
+        self._finish_all()
 
     async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr
@@ -252,20 +188,48 @@ class LocalEngine:
             "suggestions from it. Run `cascade doctor` to see what is wrong and how to mend it."
         )
 
-    async def close(self) -> None:
+    # -- how long it stays ---------------------------------------------------------------------
+
+    def reside(self, *, keep: bool, unload_s: float) -> None:
+        """Say whether the model stays loaded, or else how many seconds from now, or from its
+        last request, it may idle; short memory unloads it earlier."""
+        self._keep, self._unload_s = keep, unload_s
+        self._idle_since = time.monotonic()
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+        if not keep and self._process is not None:
+            self._resting = asyncio.create_task(self._rest(self._process))
+
+    async def _rest(self, process: asyncio.subprocess.Process) -> None:
+        while self._process is process:
+            await asyncio.sleep(LOOK_S)
+            idle_s = time.monotonic() - self._idle_since
+            short = self._available() < room.MARGIN_BYTES
+            if not self._requests and (short or idle_s >= self._unload_s):
+                why = "memory is short" if short else f"it was idle for {idle_s:.0f} s"
+                _log.info("%s is unloaded: %s", self._model.name, why)
+                await asyncio.shield(self._unload())  # `reside` may cancel this task
+
+    async def _unload(self) -> None:
         """End the worker: it leaves when its stdin closes, and is killed if it does not."""
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
-        process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
-        if process.stdin:
-            process.stdin.close()
-        try:
-            async with asyncio.timeout(2):
+        async with self._changing:
+            process, self._process = self._process, None
+            if process is None or process.returncode is not None:
+                return
+            if process.stdin:
+                process.stdin.close()
+            try:
+                async with asyncio.timeout(2):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
                 await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        await asyncio.gather(*self._readers, return_exceptions=True)
+            await asyncio.gather(*self._readers, return_exceptions=True)
+
+    async def close(self) -> None:
+        """End the worker, also one that is starting."""
+        await self._stop_starting()
+        if self._resting is not None:
+            self._resting.cancel()
+        await self._unload()
