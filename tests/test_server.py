@@ -122,6 +122,86 @@ async def test_typing_through_several_lines_with_line_ends_of_windows_asks_no_mo
     await settled(lambda: kinds(ledger, "d1") == ["accepted"])
 
 
+LINES = "total = 0\n    return total"
+
+
+async def test_the_first_line_is_shown_while_the_rest_is_written(begin, ledger):
+    session = await begin(text=LINES, letter_s=0.01)
+    (item,) = await session.editor.complete(*CURSOR)
+    assert item["insertText"] == "total = 0"
+    told = await session.editor.told("cascade/improved")
+    assert told["decisionId"] == "d1"
+    (item,) = await session.editor.complete(*CURSOR)
+    assert (item["insertText"], session.drafts) == (LINES, 1)
+    await settled(lambda: [record.answer.text for record in ledger.since(60)] == [LINES])
+
+
+async def test_typing_what_is_being_written_lets_it_go_on(begin):
+    session = await begin(text=LINES, letter_s=0.02)
+    asked = [session.editor.ask_completion(*CURSOR)]
+    for version, char in enumerate("total", start=2):
+        await asyncio.sleep(0.02)
+        session.editor.type(1, 2 + version, char, version)
+        session.editor.cancel(asked[-1])
+        asked.append(session.editor.ask_completion(1, 3 + version))
+    (item,) = (await asked[-1])["items"]
+    assert (item["insertText"], session.drafts) == (" = 0", 1)
+    assert session.server.work.cached == 1
+
+
+async def test_typing_something_else_ends_what_is_being_written_and_keeps_it(begin):
+    session = await begin(text=LINES, letter_s=0.01)
+    await session.editor.complete(*CURSOR)
+    session.editor.type(1, 4, "x", 2)
+    (item,) = await session.editor.complete(1, 5)
+    assert (item["insertText"], session.drafts) == ("total = 0", 2)
+    session.editor.type(1, 4, "", 3, until=5)
+    (item,) = await session.editor.complete(*CURSOR)
+    assert item["insertText"].startswith("total = 0")
+    assert session.drafts == 2
+
+
+async def test_of_a_burst_of_keystrokes_at_most_one_draft_is_written_to_its_end(begin):
+    session = await begin(letter_s=0.02)
+    asked = [session.editor.ask_completion(*CURSOR)]
+    for version, char in enumerate("something else in all", start=2):
+        session.editor.type(1, 2 + version, char, version)
+        session.editor.cancel(asked[-1])
+        asked.append(session.editor.ask_completion(1, 3 + version))
+        await asyncio.sleep(0.01)
+    assert len((await asked[-1])["items"]) == 1
+    await asyncio.sleep(0.3)
+    assert session.cascade.ended.count("written") == 1
+
+
+async def test_a_cancelled_request_stops_the_writing_within_a_tenth_of_a_second(begin):
+    session = await begin(letter_s=0.05)
+    asked = session.editor.ask_completion(*CURSOR)
+    await settled(lambda: session.drafts == 1)
+    session.editor.cancel(asked)
+    await asyncio.sleep(0.1)
+    (desk,) = session.server._desks.values()
+    assert desk.pen.done()
+    assert "written" not in session.cascade.ended
+
+
+async def test_what_follows_an_accepted_suggestion_lies_ready(begin, ledger):
+    session = await begin(ahead="\n    pass")
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "ahead" in session.server._unseen)
+    session.editor.type(1, 4, "return 1", 2)
+    (item,) = await session.editor.complete(1, 12)
+    assert (item["insertText"], session.drafts) == ("\n    pass", 1)
+    await settled(lambda: ledger.get("ahead"))
+
+
+async def test_where_nothing_was_to_be_said_no_model_is_asked_again(begin):
+    session = await begin(text="")
+    assert await session.editor.complete(*CURSOR) == []
+    assert await session.editor.complete(*CURSOR) == []
+    assert session.drafts == 1
+
+
 async def test_the_latest_request_of_a_document_wins_and_the_one_before_is_answered(begin):
     session = await begin(draft_s=0.2)
     first = session.editor.ask_completion(*CURSOR)

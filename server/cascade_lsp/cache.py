@@ -43,13 +43,14 @@ class CompletionCache:
             self._entries.popitem(last=False)
 
     def get(self, context: Context) -> Cached | None:
-        """Return the rest of the suggestion that led here, if there is one."""
+        """Return the rest of the suggestion that led here, if there is one; empty text where a
+        model had nothing to say."""
         for typed in range(min(self._longest, context.offset) + 1):
             entry = self._entries.get(key := _key(context, typed))
             if entry is None:
                 continue
             begun = context.document[context.offset - typed : context.offset]
-            if len(entry.text) > typed and entry.text.startswith(begun):
+            if entry.text.startswith(begun) and (len(entry.text) > typed or not typed):
                 self._entries.move_to_end(key)
                 return Cached(entry.text[typed:], entry.candidate_id)
         return None

@@ -8,13 +8,14 @@ Two tempos. `draft` is the keystroke: the small tier's continuation, at once. `c
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cascade_lsp import confidence, testable, testgen
+from cascade_lsp import confidence, fim, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Priority, Usage
+from cascade_lsp.engine import Priority, Usage, collect
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.plans import Plan, Step, load_plans
@@ -31,7 +32,6 @@ from cascade_lsp.turn import (
     Tier,
     Turn,
     Watch,
-    continued,
     joined,
     own_matrix,
 )
@@ -91,18 +91,37 @@ class Cascade:
 
     # -- the keystroke -------------------------------------------------------------------------
 
+    async def drafts(
+        self, context: Context, *, priority: Priority = Priority.KEYSTROKE
+    ) -> AsyncGenerator[Draft, None]:
+        """Yield the first tier's continuation at the cursor as it grows, and last the whole, whose
+        text may be empty. Closing the iterator cancels the computation."""
+        tier = self._first()
+        facts = await tier.engine.start()
+        prompt = fim.render(context, tier.line, facts.write_per_s)
+        draft = Draft(_new_id(), "", tier.name, (), Usage(), time.time())
+        raw = ""
+        async with aclosing(tier.engine.generate([prompt], priority=priority)) as stream:
+            async for item in stream:
+                if isinstance(item, Usage):
+                    draft = replace(draft, usage=item)
+                    continue
+                raw += item.text
+                text, settled = fim.trim(raw, context), fim.trim(fim.whole_lines(raw), context)
+                logprobs = (*draft.logprobs, item.logprob)
+                draft = replace(draft, text=text, settled=settled, logprobs=logprobs)
+                yield draft
+        yield draft
+
     async def draft(self, context: Context) -> Draft:
-        """Return the first tier's continuation at the cursor; its text may be empty."""
-        created, tier = time.time(), self._first()
-        written, usage = await continued(tier, context, priority=Priority.KEYSTROKE)
-        return Draft(
-            id=_new_id(),
-            text=written.text,
-            tier=tier.name,
-            logprobs=tuple(written.logprobs),
-            usage=usage,
-            created=created,
-        )
+        """Return the first tier's whole continuation at the cursor; its text may be empty."""
+        return [draft async for draft in self.drafts(context)][-1]
+
+    async def warm(self, context: Context) -> None:
+        """Let the first tier read what is before the cursor, while nothing else is to do."""
+        tier = self._first()
+        prompt = replace(fim.render(context, tier.line), n_predict=1)
+        await collect(tier.engine.generate([prompt], priority=Priority.AHEAD), 1)
 
     def worth_verifying(self, context: Context, draft: Draft) -> bool:
         """Say whether a draft can be tested: a stub to fill, or a function that it makes whole."""

@@ -8,16 +8,21 @@ from cascade_lsp.context import Context
 from cascade_lsp.engine import Piece, Prompt
 from cascade_lsp.languages import Target
 
-LINE_TOKENS, BLOCK_TOKENS, BODY_TOKENS = 32, 96, 384
+LINE_TOKENS, BODY_TOKENS = 32, 384
+BLOCK_S = 3.0  # what may be written behind a first line while that is read
+FEWEST, USUAL, MOST = 32, 96, 160  # tokens of a block: where slow, where not known, where fast
 
 
-def render(context: Context, style: str) -> Prompt:
+def render(context: Context, style: str, write_per_s: float = 0.0) -> Prompt:
     """Return the prompt that continues a document at the cursor.
 
     `style`: "prefix" (what is before the cursor alone), "psm" (prefix, suffix, middle) or "spm"
-    (suffix first). With text behind the cursor on its line, one line is asked for.
+    (suffix first). With text behind the cursor on its line, one line is asked for; else as much
+    of a block as a machine that writes `write_per_s` tokens a second can write in BLOCK_S.
     """
-    one_line = bool(context.line_tail.strip())
+    tail = context.line_tail.strip()
+    one_line = bool(tail)
+    block = max(FEWEST, min(MOST, round(BLOCK_S * write_per_s) or USUAL))
     prefix, suffix = Piece("text", _healed(context.prefix)), Piece("text", context.suffix)
     before, behind, middle = Piece("fim_pre"), Piece("fim_suf"), Piece("fim_mid")
     pieces: tuple[Piece, ...] = (prefix,)
@@ -27,10 +32,25 @@ def render(context: Context, style: str) -> Prompt:
         pieces = (behind, suffix, before, prefix, middle)
     return Prompt(
         pieces,
-        n_predict=LINE_TOKENS if one_line else BLOCK_TOKENS,
-        stop=("\n",) if one_line else ("\n\n\n",),
+        n_predict=LINE_TOKENS if one_line else block,
+        stop=("\n",) if one_line else ("\n\n\n", *_next_line(context)),
         indent=0 if one_line else _indent(context),
+        closer=tail[0] if tail[:1] in tuple(")]}") else "",
     )
+
+
+def _next_line(context: Context) -> tuple[str, ...]:
+    """Return the next written line behind the cursor, with the line end before it, as a stop:
+    what would follow stands there already. Short ones, like a bracket, may be needed again."""
+    behind = context.suffix.split("\n")[1:]
+    line = next((line.rstrip() for line in behind if line.strip()), "")
+    return (f"\n{line}\n",) if len(line.strip()) > 2 else ()
+
+
+def whole_lines(text: str) -> str:
+    """Return the beginning of a text that ends with a line's end, if a line with text does."""
+    lines = text[: text.rfind("\n") + 1]
+    return lines if lines.strip() else ""
 
 
 def _healed(prefix: str) -> str:

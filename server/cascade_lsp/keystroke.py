@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,7 @@ from cascade_lsp.cache import Cached, CompletionCache
 from cascade_lsp.context import Context, gather
 from cascade_lsp.documents import EditorDocument, plain
 from cascade_lsp.editor import EditorServer, Status, after_reply, stop
+from cascade_lsp.engine import Priority
 from cascade_lsp.journal import Journal
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
@@ -33,11 +34,14 @@ if TYPE_CHECKING:
     from cascade_lsp.settings import Settings
     from cascade_lsp.testable import Untestable
     from cascade_lsp.turn import Draft, Event, Watch
+    from cascade_lsp.writing import Writing
 
 _LOG = logging.getLogger(__name__)
 
 SECTION = "cascade"
-IDLE_S = 0.3  # a verification begun while the user types on would only be cancelled
+IDLE_S = 0.3  # a verification begun while the user types on would only be interrupted
+GRACE_S = 0.03  # an editor cancels a request just before it asks again: the draft may still agree
+UNSEEN = 50  # drafts that were written and not yet shown
 RETRY_S = 2.0
 CLOSING_S = 1.5
 KEPT_S = 30.0  # after which it is seen how much of an accepted suggestion still stands
@@ -50,7 +54,8 @@ class Completer(Protocol):
     """What is asked of the cascade."""
 
     async def load(self) -> object: ...
-    async def draft(self, context: Context) -> Draft: ...
+    def drafts(self, context: Context, *, priority: Priority) -> AsyncGenerator[Draft, None]: ...
+    async def warm(self, context: Context) -> None: ...
     async def complete(self, context: Context, *, patience_s: float) -> Record: ...
     async def verify(self, context: Context, draft: Draft, watch: Watch) -> Record: ...
     async def check(self, context: Context, watch: Watch) -> Record | Untestable: ...
@@ -76,24 +81,42 @@ class Place:
 
 @dataclass(slots=True)
 class Desk:
-    """What is under way for one document: the request, the verification behind the last one, and
-    the offset and text of what was shown, until it is accepted."""
+    """What is under way for one document: the request, what is being written and by which task,
+    the verification behind it and the text up to the end of what it verifies, what is read or
+    written ahead, and the place and text of what was shown last, until it is accepted."""
 
     request: asyncio.Task[Any] | None = None
+    writing: Writing | None = None
+    pen: asyncio.Task[None] | None = None
     verification: asyncio.Task[None] | None = None
-    shown: tuple[int, Cached] | None = None
+    verified: str = ""
+    ahead: asyncio.Task[None] | None = None
+    shown: tuple[Place, Cached] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A draft that is written, whole or cut short, and where and by which cascade it was."""
+
+    cascade: Completer
+    place: Place
+    draft: Draft
+    whole: bool
 
 
 @dataclass(slots=True)
 class Work:
-    """What was done since the start: requests that came, drafts that a model wrote, answers from
-    the cache, verifications that began, and escalations."""
+    """What was done since the start: requests that came, drafts that a model wrote, answers that
+    took no new one, verifications that began, escalations, and the tokens read and written for
+    drafts."""
 
     requests: int = 0
     drafts: int = 0
     cached: int = 0
     verifications: int = 0
     escalations: int = 0
+    read_tokens: int = 0
+    written_tokens: int = 0
 
 
 class KeystrokeServer(EditorServer):
@@ -118,6 +141,7 @@ class KeystrokeServer(EditorServer):
         self._cascade: Completer | None = None
         self._loading: asyncio.Task[Completer] | None = None
         self._desks: dict[str, Desk] = {}
+        self._unseen: dict[str, Ready] = {}
 
     # -- one keystroke -------------------------------------------------------------------------
 
@@ -133,6 +157,7 @@ class KeystrokeServer(EditorServer):
             return types.InlineCompletionList(await self._suggest(params, desk))
         except asyncio.CancelledError:
             if desk.request is asyncio.current_task():
+                self._cancelled(desk)
                 raise  # the client cancelled; a request that was overtaken is answered empty
         except Exception as error:  # noqa: BLE001 - no keystroke is answered with an error
             self.failed(error)
@@ -147,7 +172,6 @@ class KeystrokeServer(EditorServer):
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         found = self._cache.get(place.context)
         if found is None or (invoked and not self._is_tested(found.candidate_id)):
-            self._stop_verifications()
             cascade = await self._ready()
             thought = await self._think(cascade, place) if invoked else None
             found = thought or found or await self._draft(cascade, place, desk)
@@ -156,7 +180,9 @@ class KeystrokeServer(EditorServer):
         if not found.text:
             return []
         _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
-        desk.shown = place.context.offset, found
+        desk.shown = place, found
+        if ready := self._unseen.pop(found.candidate_id, None):
+            after_reply(partial(self._follow_up, desk, ready, place.asked))
         others = self._others(found) if invoked else []
         return [_item(place, one) for one in (found, *others)]
 
@@ -176,20 +202,41 @@ class KeystrokeServer(EditorServer):
         texts = dict.fromkeys(t.removeprefix(typed) for t in usable if t.startswith(typed))
         return [Cached(text, record.id) for text in texts if text not in ("", found.text)]
 
-    def _stop_verifications(self) -> None:
-        """Make room: a test of any document gives way to a keystroke in this one."""
-        for desk in self._desks.values():
-            stop(desk.verification)
-
     async def _draft(self, cascade: Completer, place: Place, desk: Desk) -> Cached:
-        """Ask the small tier; after the reply the answer is recorded, and tested if it can be."""
-        self.work.drafts += 1
+        """Answer with what is being written, if it agrees with what was typed, or write anew."""
+        joined = True
         with self.busy("Writing", "thinking"):
-            draft = await cascade.draft(place.context)
-        if draft.text:
-            self._cache.put(place.context, draft.text, draft.id)
-        after_reply(partial(self._follow_up, cascade, place, desk, draft))
-        return Cached(draft.text, draft.id)
+            while True:
+                writing = desk.writing
+                if writing is None or writing.over or not writing.agrees(place.context):
+                    writing, joined = self._write(cascade, place, desk), False
+                if found := await writing.answer(place.context):
+                    self.work.cached += joined
+                    return found
+
+    def _write(self, cascade: Completer, place: Place, desk: Desk) -> Writing:
+        """Begin to write at a place; what was written at another one of the document is over."""
+        from cascade_lsp.writing import Writing
+
+        self.work.drafts += 1
+        stop(desk.pen)
+        stop(desk.ahead)
+        if not place.context.document.startswith(desk.verified):
+            stop(desk.verification)
+        drafts = cascade.drafts(place.context, priority=Priority.KEYSTROKE)
+        desk.writing = Writing(place.context, drafts)
+        desk.pen = self.spawn(self._written(cascade, place, desk, desk.writing))
+        return desk.writing
+
+    def _cancelled(self, desk: Desk) -> None:
+        """Stop writing unless the next request, which is about to come, agrees with it."""
+        request = desk.request
+
+        def let_go() -> None:
+            if desk.request is request:
+                stop(desk.pen)
+
+        asyncio.get_running_loop().call_later(GRACE_S, let_go)
 
     async def _think(self, cascade: Completer, place: Place) -> Cached | None:
         """Ask the whole cascade, within the patience of someone who asked for it."""
@@ -197,7 +244,7 @@ class KeystrokeServer(EditorServer):
         self.work.drafts += 1
         with self.busy("Writing and testing", "thinking"):
             record = await cascade.complete(place.context, patience_s=patience_s)
-        after_reply(lambda: self.spawn(self._keep_first(record, place)))
+        after_reply(lambda: self.spawn(self._keep_first(record, place.asked)))
         self._tell_escalation(record)
         return self._remember(place, record)
 
@@ -234,11 +281,88 @@ class KeystrokeServer(EditorServer):
 
     # -- behind the reply ----------------------------------------------------------------------
 
-    def _follow_up(self, cascade: Completer, place: Place, desk: Desk, draft: Draft) -> None:
+    async def _written(
+        self, cascade: Completer, place: Place, desk: Desk, writing: Writing
+    ) -> None:
+        """Write, and see to what was written: also one that was cut short fills the cache."""
+        try:
+            await writing.run()
+        finally:
+            self._take_in(cascade, place, desk, writing)
+
+    def _take_in(self, cascade: Completer, place: Place, desk: Desk, writing: Writing) -> None:
+        draft = writing.draft
+        if draft is None:
+            return
+        if not writing.whole:
+            cut = max(writing.shown, draft.settled, key=len)
+            draft = replace(draft, text=cut)
+        self.work.read_tokens += draft.usage.prompt_tokens - draft.usage.cached_tokens
+        self.work.written_tokens += draft.usage.new_tokens or len(draft.logprobs)
+        if draft.text or writing.whole:
+            self._cache.put(place.context, draft.text, draft.id)
+        ready = Ready(cascade, place, draft, writing.whole)
+        if writing.shown:
+            self._follow_up(desk, ready, place.asked)
+            self._tell_rest(desk, draft)
+        elif draft.text:
+            self._hold_unseen(ready)
+
+    def _hold_unseen(self, ready: Ready) -> None:
+        """Keep a draft until it is shown: only then it is recorded and tested."""
+        self._unseen[ready.draft.id] = ready
+        if len(self._unseen) > UNSEEN:
+            del self._unseen[next(iter(self._unseen))]
+
+    def _tell_rest(self, desk: Desk, draft: Draft) -> None:
+        """Announce the rest of a draft of which the first line was shown."""
+        if desk.shown and desk.shown[1].candidate_id == draft.id:
+            place, shown = desk.shown
+            found = self._cache.get(place.context)
+            if found and found.candidate_id == draft.id and len(found.text) > len(shown.text):
+                self._announce(place, found)
+
+    def _follow_up(self, desk: Desk, ready: Ready, asked: float) -> None:
+        """Record a draft that was shown; test it if that can be done, then write ahead."""
+        place, draft = ready.place, ready.draft
         if draft.text:
-            self.spawn(self._keep_first(cascade.unverified(place.context, draft), place))
-        if cascade.worth_verifying(place.context, draft):
-            desk.verification = self.spawn(self._verify(cascade, place, draft))
+            record = ready.cascade.unverified(place.context, draft)
+            self.spawn(self._keep_first(record, asked))
+        if not ready.whole:
+            return
+        if ready.cascade.worth_verifying(place.context, draft):
+            stop(desk.verification)
+            before = place.context.document[: place.context.offset]
+            desk.verified = before + draft.text
+            desk.verification = self.spawn(self._verify(ready.cascade, place, draft))
+        if draft.text:
+            stop(desk.ahead)
+            desk.ahead = self.spawn(self._write_ahead(desk, ready))
+
+    async def _write_ahead(self, desk: Desk, ready: Ready) -> None:
+        """Write what follows if a draft is accepted, while nothing else is to do."""
+        from cascade_lsp.writing import Writing
+
+        await asyncio.sleep(IDLE_S)
+        context, text = ready.place.context, ready.draft.text
+        accepted = gather(
+            context.completed(text),
+            context.offset + len(text),
+            uri=context.uri,
+            version=context.version,
+            language=context.language,
+            options=self.settings.context,
+        )
+        if self._cache.get(accepted):
+            return
+        drafts = ready.cascade.drafts(accepted, priority=Priority.AHEAD)
+        writing = Writing(accepted, drafts)
+        await writing.run()
+        if writing.whole and writing.draft and writing.draft.logprobs:
+            self._cache.put(accepted, writing.draft.text, writing.draft.id)
+            place = Place(accepted, ready.place.range)
+            if writing.draft.text:
+                self._hold_unseen(Ready(ready.cascade, place, writing.draft, whole=True))
 
     async def _verify(self, cascade: Completer, place: Place, draft: Draft) -> None:
         await asyncio.sleep(IDLE_S)
@@ -257,6 +381,11 @@ class KeystrokeServer(EditorServer):
 
         if isinstance(event, Started) and event.tier != "small":
             self.show(Status(True, "Asking the larger model", state="escalating"))
+
+    def _stop_verifications(self) -> None:
+        """End what is tested behind the replies, as when the user asks for a test by name."""
+        for desk in self._desks.values():
+            stop(desk.verification)
 
     def _tell_escalation(self, record: Record) -> None:
         """Let the light say that the small model's answer was not enough, until the next work."""
@@ -286,9 +415,9 @@ class KeystrokeServer(EditorServer):
             told = {"uri": uri, "version": seen, "range": place.range}
             self.protocol.notify("cascade/improved", {**told, "decisionId": better.candidate_id})
 
-    async def _keep_first(self, record: Record, place: Place) -> None:
+    async def _keep_first(self, record: Record, asked: float) -> None:
         """Keep a decision, and how long the editor has waited for its answer."""
-        wait_ms = (time.perf_counter() - place.asked) * 1000
+        wait_ms = (time.perf_counter() - asked) * 1000
         await self.journal.keep(record)
         await self.journal.note(record.id, "answered", wait_ms)
 
@@ -355,8 +484,11 @@ class KeystrokeServer(EditorServer):
     def _let_go(self) -> None:
         """Close the cascade; the next keystroke makes another."""
         self._cache.clear()
-        for task in (self._loading, *(desk.verification for desk in self._desks.values())):
-            stop(task)
+        self._unseen.clear()
+        stop(self._loading)
+        for desk in self._desks.values():
+            for task in (desk.pen, desk.verification, desk.ahead):
+                stop(task)
         cascade, self._cascade, self._loading = self._cascade, None, None
         if cascade:
             self.spawn(cascade.close())
@@ -365,6 +497,7 @@ class KeystrokeServer(EditorServer):
         """End everything under way, and the cascade."""
         for desk in self._desks.values():
             stop(desk.request)
+            stop(desk.pen)
         await super().close()
         cascade, self._cascade = self._cascade, None
         if cascade:
@@ -402,11 +535,11 @@ class KeystrokeServer(EditorServer):
     async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         """Notice an accepted suggestion, whichever way it got into the text."""
         desk = self._desk(params.text_document.uri)
-        offset, shown = desk.shown or (0, None)
         document = self.document(params.text_document.uri)
-        if not shown or document.version is None:
+        if not desk.shown or document.version is None:
             return
-        text = plain(document.source)
+        place, shown = desk.shown
+        text, offset = plain(document.source), place.context.offset
         if text.startswith(shown.text, offset):
             desk.shown = None
             line_head = text[text.rfind("\n", 0, offset) + 1 : offset]
@@ -426,8 +559,8 @@ class KeystrokeServer(EditorServer):
     def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         """Forget what was under way for a document."""
         desk = self._desks.pop(params.text_document.uri, Desk())
-        stop(desk.request)
-        stop(desk.verification)
+        for task in (desk.request, desk.pen, desk.verification, desk.ahead):
+            stop(task)
 
     async def did_show(self, params: Any) -> None:
         """Note that a suggestion was seen."""

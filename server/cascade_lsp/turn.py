@@ -36,7 +36,8 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The small tier's quick answer to a keystroke; `id` will name its row in the ledger."""
+    """The small tier's quick answer to a keystroke, as far as it goes; `id` will name its row in
+    the ledger, and `settled` is the part of `text` that ends with a whole line."""
 
     id: str
     text: str
@@ -44,6 +45,7 @@ class Draft:
     logprobs: tuple[float, ...]
     usage: Usage
     created: float
+    settled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +297,8 @@ class Turn:
 
 async def continued(tier: Tier, context: Context, *, priority: Priority) -> tuple[Generated, Usage]:
     """Continue a document at the cursor as far as the cursor's block goes."""
-    prompt = fim.render(context, tier.line)
+    facts = await tier.engine.start()
+    prompt = fim.render(context, tier.line, facts.write_per_s)
     (written,), usage = await collect(tier.engine.generate([prompt], priority=priority), 1)
     written.text = fim.trim(written.text, context)
     return written, usage

@@ -103,9 +103,10 @@ class Editor:
         document = {"uri": uri, "languageId": language, "version": 1, "text": text}
         self.notify("textDocument/didOpen", {"textDocument": document})
 
-    def type(self, line, character, text, version, uri=URI):
+    def type(self, line, character, text, version, uri=URI, until=None):
         place = {"line": line, "character": character}
-        change = {"range": {"start": place, "end": place}, "text": text}
+        end = {"line": line, "character": until or character}
+        change = {"range": {"start": place, "end": end}, "text": text}
         document = {"uri": uri, "version": version}
         self.notify(
             "textDocument/didChange", {"textDocument": document, "contentChanges": [change]}

@@ -3,10 +3,10 @@
 import asyncio
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cascade_lsp.engine import Usage
+from cascade_lsp.engine import Priority, Usage
 from cascade_lsp.errors import EngineError
 from cascade_lsp.ledger import Attempt, Record
 from cascade_lsp.policy import Decision, Evidence, Policy, Reason
@@ -24,6 +24,8 @@ class Script:
     testable: bool = False
     load_s: float = 0.0
     draft_s: float = 0.0
+    letter_s: float = 0.0
+    ahead: str = ""
     think_s: float = 0.0
     fails: str = ""
     fails_to_load: bool = False
@@ -41,7 +43,11 @@ class ScriptedCascade:
         if self.script.fails_to_load:
             raise EngineError("The model could not be started. Run `cascade doctor`.")
 
-    async def draft(self, context):
+    async def drafts(self, context, *, priority=Priority.KEYSTROKE):
+        if priority != Priority.KEYSTROKE:
+            logprobs = (-0.1,) if self.script.ahead else ()
+            yield Draft("ahead", self.script.ahead, "small", logprobs, Usage(), time.time())
+            return
         await self._call("draft", self.script.draft_s)
         if self.script.fails == "lost":
             raise EngineError("The model was lost. Run `cascade doctor`.")
@@ -50,8 +56,17 @@ class ScriptedCascade:
         if self.script.fails == "prints":
             print("from Python")  # noqa: T201 - what a careless library does
             os.write(1, b"from C\n")
-        number = self.calls.count("draft")
-        return Draft(f"d{number}", self.script.text, "small", (-0.1,), Usage(), time.time())
+        draft = Draft(f"d{self.calls.count('draft')}", "", "small", (-0.1,), Usage(), time.time())
+        text = self.script.text
+        for end in range(1, len(text)) if self.script.letter_s else ():
+            await asyncio.sleep(self.script.letter_s)
+            lines = text[: text.rfind("\n", 0, end) + 1].rstrip()
+            yield replace(draft, text=text[:end], settled=lines)
+        self.ended.append("written")
+        yield replace(draft, text=text)
+
+    async def warm(self, context):
+        self.calls.append("warm")
 
     async def complete(self, context, *, patience_s):
         await self._call("complete", min(patience_s, self.script.think_s))

@@ -124,8 +124,8 @@ class EngineOptions:
     unload_s: float = field(
         default=300.0,
         metadata={
-            "help": "Seconds without a request after which the large model leaves memory; it does so "
-            "earlier where memory is short, and is loaded again when it is needed."
+            "help": "Seconds without a request after which the large model leaves memory, earlier "
+            "where memory is short. It is loaded again when it is needed."
         },
     )
 
