@@ -11,6 +11,7 @@ from cascade_lsp import catalogue, paths
 from cascade_lsp.cascade import Cascade
 from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
+from cascade_lsp.engine.shared import SharedEngine
 from cascade_lsp.ledger import Ledger
 from cascade_lsp.sandbox import Limits, Project, make_sandbox
 from cascade_lsp.settings import Settings
@@ -76,7 +77,9 @@ def _tier(role: str, name: str, settings: Settings, lease: Lease) -> Tier | None
     if path is None:
         return None
     style = model.style
-    engine = LocalEngine(path, settings.engine, lease)
+    make = SharedEngine if settings.engine.shared else LocalEngine
+    # The small model is what keystrokes need at once; the large one is loaded when it is needed.
+    engine = make(path, settings.engine, lease, keep=role == "small")
     return Tier(role, model.name, engine, line=style.line, body=style.body, tests=style.tests)
 
 

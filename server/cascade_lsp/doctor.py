@@ -17,7 +17,7 @@ import psutil
 
 from cascade_lsp import __version__, catalogue, paths
 from cascade_lsp.assembly import open_ledger
-from cascade_lsp.engine import ModelFacts, Piece, Prompt, collect, machine
+from cascade_lsp.engine import ModelFacts, Piece, Prompt, collect, machine, room
 from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.errors import CascadeError, LedgerError
@@ -30,7 +30,6 @@ KERNEL_WANTED = (
     "What the kernel refuses is named above. User namespaces: sysctl user.max_user_namespaces, or "
     "kernel.apparmor_restrict_unprivileged_userns=0; Landlock: a kernel from 5.13 on, lsm=landlock."
 )
-ALLOWANCE_MB = 500  # a worker's memory beyond its weights, at 4,096 tokens of context
 MONTH_S = 30 * 86400.0
 
 
@@ -87,6 +86,9 @@ async def _model(role: str, name: str, settings: Settings) -> AsyncIterator[Find
     if path is None:
         remedy = f"cascade models fetch {name}"
         yield Finding(title, "failed", f"{name} is not on this machine", remedy)
+        return
+    if role == "large" and (lack := room.lack(path, room.available())):
+        yield Finding(title, "warning", lack)
         return
     engine = LocalEngine(path, settings.engine, Lease())
     try:
@@ -152,7 +154,7 @@ def _worker_memory(title: str, engine: LocalEngine, facts: ModelFacts) -> Findin
     resident = psutil.Process(engine.pid).memory_info().rss / MEGABYTE
     weights = facts.weights_bytes / MEGABYTE
     found = f"{resident:.0f} MB resident: weights {weights:.0f} MB and {resident - weights:.0f} MB"
-    if resident - weights <= ALLOWANCE_MB:
+    if resident - weights <= room.ALLOWANCE_BYTES / MEGABYTE:
         return Finding(f"{title}: memory", "ok", found)
     return Finding(f"{title}: memory", "warning", found, "Lower engine.context_tokens.")
 

@@ -61,6 +61,10 @@ class Exchange(ABC):
     async def _send(self, message: Event) -> None:
         """Write one message; one to an end that is gone is dropped."""
 
+    @abstractmethod
+    async def close(self) -> None:
+        """Leave the other end, or end it."""
+
     def _begun(self, priority: Priority) -> Callable[[], None]:
         """Take note of a new request; return what is to be called once it is over."""
         return _nothing
@@ -161,7 +165,9 @@ def _usage(end: Event) -> Usage:
     reason: str = end["reason"]
     _log.debug("a batch ended: %s", reason)
     if reason.startswith(FAILED):
-        raise EngineError(reason.removeprefix(FAILED))
+        error = EngineError(reason.removeprefix(FAILED))
+        _log.warning("%s", error)
+        raise error
     return Usage(**end["usage"])
 
 

@@ -100,8 +100,8 @@ class LocalEngine(Exchange):
         """Start a worker; one that crashes before it is ready is started again with safe
         settings, which is remembered for this machine and build."""
         async with self._changing:
-            if not self._keep:
-                room.require(self._model, self._available())
+            if not self._keep and (lack := room.lack(self._model, self._available())):
+                raise EngineError(lack)
             key = await asyncio.to_thread(machine.build_key)
             safe = machine.safe_cause(self._memory, key) is not None
             ready = await self._spawn(safe=safe)
