@@ -36,3 +36,13 @@ def test_a_folder_that_cannot_be_written_is_tolerated(tmp_path: Path) -> None:
 def test_the_key_names_the_cpu_and_the_installed_build() -> None:
     assert machine.cpu_name() in machine.build_key()
     assert "llama-cpp-python" in machine.build_key()
+
+
+def test_the_threads_are_remembered_beside_a_cause(tmp_path: Path) -> None:
+    path = tmp_path / "machine.json"
+    assert machine.threads(path, "one") is None
+    machine.remember_safe(path, "one", "killed by SIGSEGV")
+    machine.remember_threads(path, "one", machine.Threads(write=4, read=8))
+    assert machine.threads(path, "one") == machine.Threads(4, 8)
+    assert machine.safe_cause(path, "one") == "killed by SIGSEGV"
+    assert machine.threads(path, "two") is None

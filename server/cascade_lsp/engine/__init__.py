@@ -106,7 +106,10 @@ class EngineOptions:
     )
     gpu_layers: int = field(
         default=-1,
-        metadata={"help": "Layers to offload where llama.cpp has a GPU; -1 means all, 0 none."},
+        metadata={
+            "help": "Layers to offload where llama.cpp has a GPU; -1 means as many as its "
+            "free memory holds, 0 none."
+        },
     )
     shared: bool = field(
         default=True,

@@ -1,7 +1,8 @@
-"""Remember, per machine and build of llama.cpp, which settings survived the probe decode.
+"""Remember, per machine and build of llama.cpp, what the probe decode taught.
 
-A kernel that faults on this CPU takes the worker down once, not at every start. The memory is a
-small JSON file; a lost or damaged one costs one more probe.
+A kernel that faults on this CPU takes the worker down once, not at every start, and the number of
+threads is measured once. The memory is a small JSON file; a lost or damaged one costs one more
+probe.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import json
 import logging
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -45,14 +47,39 @@ def safe_cause(path: Path, key: str) -> str | None:
 
 def remember_safe(path: Path, key: str, cause: str) -> None:
     """Record that only safe settings survived; a folder that cannot be written is tolerated."""
-    entries = _read(path) | {key: cause}
+    _remember(path, key, cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How many threads write single tokens fastest, and how many read prompts."""
+
+    write: int
+    read: int
+
+
+def threads(path: Path, key: str) -> Threads | None:
+    """Return what was measured for this key, or None."""
+    match _read(path).get(f"{key} | threads"):
+        case [int(write), int(read)] if write > 0 and read > 0:
+            return Threads(write, read)
+    return None
+
+
+def remember_threads(path: Path, key: str, chosen: Threads) -> None:
+    """Record a measurement; a folder that cannot be written is tolerated."""
+    _remember(path, f"{key} | threads", [chosen.write, chosen.read])
+
+
+def _remember(path: Path, key: str, value: object) -> None:
+    entries = _read(path) | {key: value}
     part = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(entries, indent=1), encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        _log.info("cannot remember safe settings in %s: %s", path, error)
+        _log.info("cannot remember in %s what the machine taught: %s", path, error)
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -25,7 +25,8 @@ import numpy as np
 import psutil
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-from cascade_lsp.engine import ModelFacts, Piece, Priority, Prompt, Usage, wire
+from cascade_lsp import paths
+from cascade_lsp.engine import ModelFacts, Piece, Priority, Prompt, Usage, machine, offload, wire
 from cascade_lsp.engine.slots import (
     SEQUENCES,
     SLICE,
@@ -302,7 +303,9 @@ def load(arguments: argparse.Namespace) -> Model:
     """Load a model with the settings of this start; raise ValueError if llama.cpp refuses it."""
     llama.llama_backend_init()
     model_params = llama.llama_model_default_params()
-    model_params.n_gpu_layers = 999 if arguments.gpu_layers < 0 else arguments.gpu_layers
+    if arguments.gpu_layers < 0:
+        arguments.gpu_layers = offloadable(arguments)
+    model_params.n_gpu_layers = arguments.gpu_layers
     model_params.use_extra_bufts = not arguments.safe
     # Repacked weights are copies: mapped, the originals would stay resident beside them
     # (1.5B Q4_K_M: 1,972 MB mapped, 1,347 MB read).
@@ -317,7 +320,7 @@ def load(arguments: argparse.Namespace) -> Model:
     context_params.n_batch = context_params.n_ubatch = SLICE
     context_params.n_seq_max = SEQUENCES
     context_params.kv_unified = True
-    context_params.n_threads = context_params.n_threads_batch = arguments.threads
+    context_params.n_threads = context_params.n_threads_batch = physical_cores()
     context = llama.llama_init_from_model(handle, context_params)
     if not context:
         raise ValueError(f"no memory for a context of {arguments.context} tokens")
@@ -334,6 +337,42 @@ def load(arguments: argparse.Namespace) -> Model:
     )
 
 
+def offloadable(arguments: argparse.Namespace) -> int:
+    """Return how many of the model's layers the free memory of the GPUs holds; 0 without one."""
+    free = free_device_bytes()
+    if not free:
+        return 0
+    params = llama.llama_model_default_params()
+    params.vocab_only = True  # its shape, not its weights
+    handle = llama.llama_model_load_from_file(str(arguments.model).encode(), params)
+    if not handle:
+        return 0  # `load` will say why
+    layers, heads = llama.llama_model_n_layer(handle), llama.llama_model_n_head(handle)
+    dimensions = llama.llama_model_n_embd(handle) // max(1, heads)
+    kv_dimensions = dimensions * llama.llama_model_n_head_kv(handle)
+    llama.llama_model_free(handle)
+    cache = offload.cache_bytes(arguments.context, layers, kv_dimensions)
+    return offload.layers_that_fit(layers, arguments.model.stat().st_size, cache, free)
+
+
+GPU = 1  # of ggml's types of devices; one built into the CPU shares its memory and is left out
+
+
+def free_device_bytes() -> list[int]:
+    """Return the free memory of each GPU that this build of llama.cpp can use."""
+    ggml = llama._lib
+    for name in ("ggml_backend_dev_count", "ggml_backend_dev_get"):
+        getattr(ggml, name).restype = ctypes.c_size_t
+    free = []
+    for i in range(ggml.ggml_backend_dev_count()):
+        device = ctypes.c_void_p(ggml.ggml_backend_dev_get(ctypes.c_size_t(i)))
+        if ggml.ggml_backend_dev_type(device) == GPU:
+            sizes = ctypes.c_size_t(), ctypes.c_size_t()
+            ggml.ggml_backend_dev_memory(device, *map(ctypes.byref, sizes))
+            free.append(sizes[0].value)
+    return free
+
+
 def _formatter(handle: Any, vocab: Any) -> Jinja2ChatFormatter | None:
     template = llama.llama_model_chat_template(handle, None)
     if not template:
@@ -345,18 +384,69 @@ def _formatter(handle: Any, vocab: Any) -> Jinja2ChatFormatter | None:
     return Jinja2ChatFormatter(template.decode(), eos_token=names[1], bos_token=names[0])
 
 
-def probe(model: Model) -> None:
-    """Decode a slice and a single token: a kernel that faults on this CPU faults here."""
+PROBED = 4  # tokens written by a probe
+CLEARLY = 1.1  # times faster than with a thread per core
+
+
+def probe(model: Model) -> tuple[float, float]:
+    """Decode a slice and a few single tokens: a kernel that faults on this CPU faults here.
+
+    Returns the tokens per second that were read and written.
+    """
     token = model.tokenize("a", special=False)[0]
+    times = [time.perf_counter()]
     model.decode([(token, i, 0, i == SLICE - 1) for i in range(SLICE)])
-    model.decode([(token, SLICE, 0, True)])
+    model.logits(SLICE - 1)  # a device computes behind the call, until something is asked of it
+    times.append(time.perf_counter())
+    for i in range(PROBED):
+        model.decode([(token, SLICE + i, 0, True)])
+        model.logits(0)
+    times.append(time.perf_counter())
     model.drop(0)
+    return SLICE / (times[1] - times[0]), PROBED / (times[2] - times[1])
 
 
-def facts(model: Model, arguments: argparse.Namespace, load_ms: float) -> ModelFacts:
+def choose_threads(model: Model) -> machine.Threads:
+    """Return how many threads write and how many read fastest here, by a short measurement.
+
+    One per physical core is usual; with hyperthreading, or cores of two kinds, another number can
+    be faster. It has to be so clearly: other programs disturb the measurement.
+    """
+    cores, usable = physical_cores(), usable_cpus()
+    numbers = {cores, usable} | ({cores // 2} if cores >= 4 else set())
+    if len(numbers) == 1:
+        return machine.Threads(cores, cores)
+    speeds = {}
+    for n in numbers:
+        llama.llama_set_n_threads(model.context, n, n)
+        probe(model)  # the first decodes with a number of threads start these
+        speeds[n] = probe(model)
+
+    def fastest(i: int) -> int:
+        best = max(numbers, key=lambda n: speeds[n][i])
+        return best if speeds[best][i] > CLEARLY * speeds[cores][i] else cores
+
+    return machine.Threads(write=fastest(1), read=fastest(0))
+
+
+def threads(model: Model, arguments: argparse.Namespace) -> machine.Threads:
+    """Return the threads to compute with: as set, as remembered for this machine, as measured."""
+    if arguments.threads:
+        return machine.Threads(arguments.threads, arguments.threads)
+    key = machine.build_key()
+    if known := machine.threads(arguments.memory, key):
+        return known
+    chosen = choose_threads(model)
+    machine.remember_threads(arguments.memory, key, chosen)
+    return chosen
+
+
+def facts(
+    model: Model, arguments: argparse.Namespace, load_ms: float, speeds: tuple[float, float]
+) -> ModelFacts:
     """Describe the loaded model and how it runs."""
     fim = (llama.llama_vocab_fim_pre, llama.llama_vocab_fim_suf, llama.llama_vocab_fim_mid)
-    offloads = bool(llama.llama_supports_gpu_offload()) and arguments.gpu_layers != 0
+    offloads = bool(llama.llama_supports_gpu_offload()) and arguments.gpu_layers > 0
     return ModelFacts(
         architecture=_metadata(model, "general.architecture"),
         parameters=int(llama.llama_model_n_params(model.handle)),
@@ -371,6 +461,8 @@ def facts(model: Model, arguments: argparse.Namespace, load_ms: float) -> ModelF
         system=llama.llama_print_system_info().decode(),
         load_ms=round(load_ms, 1),
         weights_bytes=int(llama.llama_model_size(model.handle)),
+        read_per_s=round(speeds[0], 1),
+        write_per_s=round(speeds[1], 1),
     )
 
 
@@ -380,10 +472,15 @@ def _metadata(model: Model, key: str) -> str:
     return buffer.value.decode() if n >= 0 else ""
 
 
+def usable_cpus() -> int:
+    """Return the logical CPUs this process may use."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return (len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()) or 1
+
+
 def physical_cores() -> int:
     """Return the physical cores this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, usable or 1))
+    return max(1, min(psutil.cpu_count(logical=False) or 1, usable_cpus()))
 
 
 @llama.llama_log_callback  # type: ignore[untyped-decorator]
@@ -398,10 +495,10 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--memory", type=Path, default=paths.machine_path())
     parser.add_argument("--gpu-layers", type=int, default=-1)
     parser.add_argument("--safe", action="store_true")
     arguments = parser.parse_args()
-    arguments.threads = arguments.threads or physical_cores()
     # Whatever C code prints goes to stderr; the channel keeps a descriptor of its own.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -409,12 +506,15 @@ def main() -> None:
     started = time.perf_counter()
     try:
         model = load(arguments)
-        probe(model)
+        chosen = threads(model, arguments)
+        llama.llama_set_n_threads(model.context, chosen.write, chosen.read)
+        speeds = probe(model)
     except (ValueError, RuntimeError) as error:
         channel.write(wire.encode({"ev": "fatal", "message": str(error)}))
         channel.flush()
         sys.exit(1)
-    ready = facts(model, arguments, (time.perf_counter() - started) * 1000)
+    arguments.threads = chosen.write
+    ready = facts(model, arguments, (time.perf_counter() - started) * 1000, speeds)
     worker = Worker(model, ready.parameters, channel)
     worker.send({"ev": "ready"} | asdict(ready))
     worker.serve()
