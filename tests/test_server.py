@@ -195,6 +195,18 @@ async def test_what_follows_an_accepted_suggestion_lies_ready(begin, ledger):
     await settled(lambda: ledger.get("ahead"))
 
 
+async def test_where_the_cursor_stays_the_text_before_it_is_read(begin):
+    session = await begin()
+    await session.editor.complete(*CURSOR)  # there something is known
+    for line, character in ((0, 0), (0, 4), CURSOR):
+        place = {"line": line, "character": character}
+        params = {"textDocument": {"uri": URI}, "context": {"diagnostics": []}}
+        params["range"] = {"start": place, "end": place}
+        await session.editor.request("textDocument/codeAction", params)
+    await settled(lambda: "warm" in session.cascade.ended)
+    assert session.cascade.calls.count("warm") == 1
+
+
 async def test_where_nothing_was_to_be_said_no_model_is_asked_again(begin):
     session = await begin(text="")
     assert await session.editor.complete(*CURSOR) == []

@@ -176,7 +176,8 @@ async def test_a_pause_stops_all_work_and_ends(begin):
     assert await editor.complete(1, 4, INVOKED) == []
     work = (await editor.run("cascade.status"))["work"]
     assert work == {
-        "requests": 2, "drafts": 0, "cached": 0, "verifications": 0, "escalations": 0
+        "requests": 2, "drafts": 0, "cached": 0, "verifications": 0, "escalations": 0,
+            "read_tokens": 0, "written_tokens": 0,
     }  # fmt: skip
     status = await editor.run("cascade.snooze", "0")
     assert (status["state"], status["snoozed_until"]) == ("ready", None)

@@ -40,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 SECTION = "cascade"
 IDLE_S = 0.3  # a verification begun while the user types on would only be interrupted
+SETTLED_S = 0.1  # a cursor that stays so long may be where someone will type
 GRACE_S = 0.03  # an editor cancels a request just before it asks again: the draft may still agree
 UNSEEN = 50  # drafts that were written and not yet shown
 RETRY_S = 2.0
@@ -186,6 +187,9 @@ class KeystrokeServer(EditorServer):
         others = self._others(found) if invoked else []
         return [_item(place, one) for one in (found, *others)]
 
+    def _is_huge(self, text: str) -> bool:
+        return len(text) > self.settings.max_file_kb * 1000
+
     def _offers(self, language: str) -> bool:
         """Say whether there are suggestions at all, now and in this language."""
         settings = self.settings
@@ -255,7 +259,7 @@ class KeystrokeServer(EditorServer):
         if document.version is None or asked not in (None, document.version):
             return None
         text, offset = document.source, document.offset_at_position(params.position)
-        if len(text) > self.settings.max_file_kb * 1000:
+        if self._is_huge(text):
             return None
         cursor = document.client_position_at_offset(offset)
         span, head = types.Range(cursor, cursor), ""
@@ -321,6 +325,25 @@ class KeystrokeServer(EditorServer):
             found = self._cache.get(place.context)
             if found and found.candidate_id == draft.id and len(found.text) > len(shown.text):
                 self._announce(place, found)
+
+    def cursor_moved(self, uri: str, position: types.Position) -> None:
+        """Let the model read what is before the cursor, before someone types there."""
+        document, desk = self.document(uri), self._desk(uri)
+        busy = desk.pen and not desk.pen.done()
+        if self._cascade is None or document.version is None or busy:
+            return
+        if not self._offers(document.language_id or "") or self._is_huge(document.source):
+            return
+        offset = document.offset_at_position(position)
+        context = self._context(document, document.source, offset)
+        if self._cache.get(context):
+            return  # what would be asked there is known
+        stop(desk.ahead)
+        desk.ahead = self.spawn(self._warm(self._cascade, context))
+
+    async def _warm(self, cascade: Completer, context: Context) -> None:
+        await asyncio.sleep(SETTLED_S)
+        await cascade.warm(context)
 
     def _follow_up(self, desk: Desk, ready: Ready, asked: float) -> None:
         """Record a draft that was shown; test it if that can be done, then write ahead."""

@@ -143,7 +143,11 @@ class CascadeServer(KeystrokeServer):
         return {**told, "applied": answer.applied}
 
     def code_actions(self, params: types.CodeActionParams) -> list[types.CodeAction]:
-        """Offer the verified version where a function was found wanting."""
+        """Offer the verified version where a function was found wanting.
+
+        Editors ask at every move of the cursor, so it also says where typing may go on.
+        """
+        self.cursor_moved(params.text_document.uri, params.range.end)
         finding = self._finding_at(params.text_document.uri, params.range.start.line)
         action = finding.code_action() if finding else None
         return [action] if action else []

@@ -66,7 +66,7 @@ class ScriptedCascade:
         yield replace(draft, text=text)
 
     async def warm(self, context):
-        self.calls.append("warm")
+        await self._call("warm", 0)
 
     async def complete(self, context, *, patience_s):
         await self._call("complete", min(patience_s, self.script.think_s))
