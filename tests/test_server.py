@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
+from cascade_lsp.drafting import RETRY_S
 from cascade_lsp.errors import LedgerError
-from cascade_lsp.keystroke import RETRY_S
 from cascade_lsp.ledger import Ledger, LedgerOptions
 from cascade_lsp.server import CascadeServer
 from tests.protocol.editors import AUTOMATIC, INVOKED, URI, NearEditor, Refusal

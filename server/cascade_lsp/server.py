@@ -20,9 +20,10 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from cascade_lsp import __version__
+from cascade_lsp.drafting import Completer
 from cascade_lsp.editor import log_to, own_channels
 from cascade_lsp.errors import CascadeError, ModelError
-from cascade_lsp.keystroke import ACCEPT, Completer, KeystrokeServer
+from cascade_lsp.keystroke import ACCEPT, KeystrokeServer
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
