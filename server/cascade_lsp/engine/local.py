@@ -68,7 +68,11 @@ class LocalEngine(Exchange):
     @property
     def pid(self) -> int | None:
         """Return the worker's process id while it runs."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        process = self._process
+        # Its pipe ends before its exit code is there; a request in between would be lost.
+        if process is None or process.returncode is not None or _at_end(process):
+            return None
+        return process.pid
 
     @property
     def running(self) -> bool:
@@ -87,7 +91,7 @@ class LocalEngine(Exchange):
             self._process.stdin.write(wire.encode({"op": "compute", "on": computing}))
 
     async def _send(self, message: Event) -> None:
-        if self._process and self._process.stdin and self._process.returncode is None:
+        if self._process and self._process.stdin and self.running:
             try:
                 self._process.stdin.write(wire.encode(message))
                 await self._process.stdin.drain()
@@ -102,6 +106,8 @@ class LocalEngine(Exchange):
         async with self._changing:
             if not self._keep and (lack := room.lack(self._model, self._available())):
                 raise EngineError(lack)
+            if self._process is not None:
+                await self._process.wait()  # it died; what it has is free first
             key = await asyncio.to_thread(machine.build_key)
             safe = machine.safe_cause(self._memory, key) is not None
             ready = await self._spawn(safe=safe)
@@ -125,6 +131,7 @@ class LocalEngine(Exchange):
             f"--context={options.context_tokens}",
             f"--threads={options.threads}",
             f"--gpu-layers={options.gpu_layers}",
+            f"--memory={self._memory}",
             *(["--safe"] if safe else []),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -159,11 +166,13 @@ class LocalEngine(Exchange):
         assert process.stdout
         while line := await process.stdout.readline():
             self._take(wire.decode(line))
-        await process.wait()
-        if self._process is process:  # not ended on purpose
+        lost = self._process is process  # not ended on purpose
+        if lost:
             self._lost()
-            _log.warning("the worker of %s ended: %s", self._model.name, self._cause_of_death())
         self._finish_all()
+        await process.wait()
+        if lost:
+            _log.warning("the worker of %s ended: %s", self._model.name, self._cause_of_death())
 
     async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr
@@ -233,3 +242,7 @@ class LocalEngine(Exchange):
         if self._resting is not None:
             self._resting.cancel()
         await self._unload()
+
+
+def _at_end(process: asyncio.subprocess.Process) -> bool:
+    return process.stdout is not None and process.stdout.at_eof()
