@@ -1,0 +1,84 @@
+"""The commands of the bench: typing on real files, and the engine by itself."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cascade_lsp.bench import PEER_HELP
+from cascade_lsp.terminal import Json, print_json
+
+bench = typer.Typer(help="Measure this machine: typing, and the engine.", no_args_is_help=True)
+
+
+@bench.command(
+    "typing",
+    epilog="Examples:\n\n  cascade bench typing\n\n"
+    "  cascade bench typing --peer llama-server --places 100 --out rows.jsonl --picture it.svg",
+)
+def bench_typing(
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            help="Files to type in: JSON Lines (.gz too) of {repo, path, text}. By default some of "
+            "Python's standard library, which models know by heart: waits are true, matches not."
+        ),
+    ] = None,
+    peer: Annotated[
+        str | None,
+        typer.Option(help=f"Type beside llama-server too, with the same model. {PEER_HELP}"),
+    ] = None,
+    places: Annotated[int, typer.Option(min=1, help="How many places to type at.")] = 20,
+    seed: Annotated[int, typer.Option(help="Which places, bursts and pauses.")] = 0,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Let our server test suggestions in the background.")
+    ] = False,
+    as_json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Add a row per visit here; those it has are not repeated.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw how long answers are waited for (.svg, .png).")
+    ] = None,
+) -> None:
+    """Type true text into real files, key by key, and see what an editor would show.
+
+    Keys come in bursts; each asks anew. The wait after a burst's last key is what is reported.
+    """
+    from cascade_lsp import catalogue
+    from cascade_lsp.bench import corpus as files
+    from cascade_lsp.bench import llama_server, lsp, processes, replay, report
+    from cascade_lsp.bench.typist import Side
+
+    known = catalogue.load()
+    model = catalogue.require(known.default("small"))
+    chosen = files.places(files.read(corpus), places, seed)
+    sides: list[Side] = [lsp.Ours(verify=verify)]
+    if peer:
+        program = llama_server.find(peer)
+        for manner in (llama_server.Plugin(), llama_server.Tuned()):
+            sides.append(llama_server.Peer(manner, program, model))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=len(chosen) * len(sides) + len(sides))
+
+        def told(what: str) -> None:
+            bar.update(task, description=escape(what), advance=1)
+
+        visits = asyncio.run(replay.replay(sides, chosen, seed, out, told))
+    found = report.summaries(visits)
+    machine = {**processes.machine(), "model": model.name, "seed": seed}
+    if as_json:
+        print_json(report.as_json(found, machine))
+    else:
+        console = Console()
+        console.print(report.table(found), highlight=False)
+        console.print(", ".join(f"{k}: {v}" for k, v in machine.items()), style="dim")
+    if picture:
+        from cascade_lsp.bench import picture as drawing
+
+        drawing.draw(visits, picture)
