@@ -71,8 +71,8 @@ def test_a_mistake_is_a_sentence_and_an_exit_code(
 @pytest.mark.parametrize(
     "command",
     ["complete", "explain", "serve", "demo", "doctor", "models", "models fetch", "models add",
-     "models list", "models verify", "models remove", "models path", "sandbox run",
-     "sandbox status", "sandbox selftest"],
+     "models list", "models verify", "models remove", "models path", "models optimize",
+     "sandbox run", "sandbox status", "sandbox selftest"],
 )  # fmt: skip
 def test_every_command_has_help(home: Path, command: str) -> None:
     done = cascade(home, *command.split(), "--help")

@@ -288,6 +288,12 @@ def add(file: Path, name: str | None = None, progress: Progress = silent) -> Mod
     return model
 
 
+def register(model: Model, file: Path) -> None:
+    """Take a model of the user's own into the catalogue, moving `file`, whose entry it is."""
+    file.replace(weights_path(model))
+    _write_entry(model)
+
+
 @contextmanager
 def storing(model: Model) -> Iterator[None]:
     """Turn what the disk refuses into a ModelError that says what to do."""

@@ -346,6 +346,29 @@ def models_add(
     )
 
 
+@models.command(
+    "optimize", epilog="Example:\n\n  cascade models optimize qwen2.5-coder-0.5b-instruct-q4_k_m"
+)
+def models_optimize(name: Name) -> None:
+    """Make a copy of a model that is faster on most CPUs, and measure how much faster it is here.
+
+    Nothing uses the copy until a setting names it: what it writes may be worse.
+    """
+    from cascade_lsp import catalogue, optimize
+    from cascade_lsp.settings import Settings
+
+    model = catalogue.load().find(name)
+    with _progress() as progress:
+        made = optimize.optimize(model, progress)
+    console = Console()
+    size = f"{made.size_bytes / 1e6:,.0f} MB instead of {model.size_bytes / 1e6:,.0f} MB"
+    console.print(f"[green]✓[/] {made.name}: {size}", soft_wrap=True)
+    with console.status("Measuring both in turn"):
+        gain = asyncio.run(optimize.measure(model, made, Settings().engine))
+    for line in optimize.told(model, made, gain):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
 @models.command("verify", epilog="Example:\n\n  cascade models verify")
 def models_verify(
     names: Annotated[list[str] | None, typer.Argument(help="Names; none means all here.")] = None,

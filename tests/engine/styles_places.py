@@ -45,7 +45,7 @@ def places(data: Path, name: str) -> list[Place]:
     with gzip.open(data / SETS[name], "rt") as file:
         rows = [json.loads(line) for line in file]
     found = [_commit(row) if name == "commit" else _hole(name, row) for row in rows]
-    kept = [place for place in found if place and place.middle.strip()]
+    kept = [place for place in found if place and place.middle.strip() and place.before.strip()]
     random.Random(7).shuffle(kept)
     return kept
 
