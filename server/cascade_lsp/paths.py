@@ -6,6 +6,7 @@ otherwise the platform's own folders are used.
 
 import hashlib
 import os
+import warnings
 from pathlib import Path
 
 import platformdirs
@@ -50,7 +51,8 @@ def runtime_dir() -> Path:
     """
     home = os.environ.get("CASCADE_HOME")
     digest = hashlib.sha256(os.fsencode(Path(home).absolute())).hexdigest()[:8] if home else ""
-    folder = Path(platformdirs.user_runtime_dir(_APP, appauthor=False))
+    with warnings.catch_warnings(action="ignore"):  # that a session without one gets another
+        folder = Path(platformdirs.user_runtime_dir(_APP, appauthor=False))
     return folder.with_name(f"{_APP}-{digest}") if home else folder
 
 

@@ -12,7 +12,7 @@ from cascade_lsp.cache import Cached
 from cascade_lsp.context import Context
 from cascade_lsp.turn import Draft
 
-LINE_S = 1.0  # how long the first line may take before what there is of it is shown
+LINE_S = 2.0  # how long the first line may take before what there is of it is shown
 
 
 class Writing:
