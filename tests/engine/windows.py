@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from cascade_lsp import catalogue
-from tests.engine.styles import Place, has_line, healed, places, rows_of, write
+from tests.engine.styles import has_line, healed, rows_of, write
 from tests.engine.styles_llama import Llama
+from tests.engine.styles_places import Place, places
 
 WINDOWS = (400, 800, 1600, 3200, 6000)
 
@@ -45,7 +46,8 @@ def report(path: Path) -> None:
     rows = list(rows_of(path))
     for part, wanted in (("validation", True), ("the rest", False)):
         chosen = [row for row in rows if row["validation"] is wanted]
-        print(f"\n{part}: n = {len(chosen)}\n\n| window | tokens | next line right |\n|---|---|---|")
+        print(f"\n{part}: n = {len(chosen)}\n\n| window | tokens | next line right |")
+        print("|---|---|---|")
         for limit in map(str, WINDOWS):
             n = max(1, len(chosen))
             tokens = sum(row[limit]["tokens"] for row in chosen) / n
