@@ -158,3 +158,11 @@ def test_no_gain_is_told_as_plainly(optimized: Speeds) -> None:
     told = optimize.told(small(), replace(small(), name=MADE), Gain(Speeds(200, 22), optimized))
     assert "no clear gain" in told[2] and f"models remove {MADE}" in told[2]
     assert len(told) == 3
+
+
+def test_figures_of_a_busy_machine_are_told_to_be_uncertain() -> None:
+    rounds = [Speeds(200, 22), Speeds(190, 9), Speeds(210, 20)]
+    busy = optimize._medians(rounds)
+    assert (busy.reading, busy.writing) == (200, 20)
+    told = optimize.told(small(), replace(small(), name=MADE), Gain(busy, Speeds(400, 40)))
+    assert "uncertain" in told[2] and len(told) == 5

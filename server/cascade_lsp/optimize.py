@@ -28,6 +28,7 @@ from cascade_lsp.errors import EngineError, ModelError, UsageError
 
 SUFFIX = "-q4_0"
 ROUNDS, READ_LINES, WRITE_TOKENS = 5, 12, 24
+STEADY = 1.5
 WORTH = 1.05  # times as fast, below which a layout is no gain on a machine that does other things
 
 _PROGRAM = (sys.executable, "-P", "-m", "cascade_lsp.engine.requantize")
@@ -37,10 +38,14 @@ _LARGER = re.compile(r"(ALL_)?F32|B?F16|Q8_0|Q6_K|Q5_\w+|Q4_1|Q4_K\w*")
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """Tokens per second of a prompt and of an answer, the medians of several rounds."""
+    """Tokens per second of a prompt and of an answer, the medians of several rounds.
+
+    `spread` is how many times as fast as the slowest round the fastest one was.
+    """
 
     reading: float
     writing: float
+    spread: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,11 @@ class Gain:
     def writing(self) -> float:
         """Return how many times as fast the optimized model writes."""
         return self.optimized.writing / self.original.writing
+
+    @property
+    def steady(self) -> bool:
+        """Say whether the rounds agree, so that little else was computing."""
+        return max(self.original.spread, self.optimized.spread) < STEADY
 
     @property
     def worth_it(self) -> bool:
@@ -187,10 +197,10 @@ async def measure(
 
 
 def _medians(speeds: Sequence[Speeds]) -> Speeds:
-    return Speeds(
-        statistics.median(each.reading for each in speeds),
-        statistics.median(each.writing for each in speeds),
-    )
+    reading = [each.reading for each in speeds]
+    writing = [each.writing for each in speeds]
+    spread = max(max(values) / min(values) for values in (reading, writing))
+    return Speeds(statistics.median(reading), statistics.median(writing), spread)
 
 
 async def _speeds(engine: LocalEngine, number: int) -> Speeds:
@@ -212,12 +222,18 @@ async def _speeds(engine: LocalEngine, number: int) -> Speeds:
 def told(original: Model, made: Model, gain: Gain) -> tuple[str, ...]:
     """Say plainly what was gained, what is not known, and how the model is put to use."""
     was, now = gain.original, gain.optimized
-    speeds = (
+    speeds = [
         f"Reading: {was.reading:.0f} before, {now.reading:.0f} tokens per second now "
         f"({gain.reading:.2f} times as fast).",
         f"Writing: {was.writing:.1f} before, {now.writing:.1f} tokens per second now "
         f"({gain.writing:.2f} times as fast).",
-    )
+    ]
+    if not gain.steady:
+        speeds.append(
+            "These figures are uncertain: from round to round they differed much, as they do "
+            f"while other programs compute. To measure again, `cascade models remove {made.name}`, "
+            "then optimize again."
+        )
     if not gain.worth_it:
         return (
             *speeds,
