@@ -24,6 +24,7 @@ from cascade_lsp.engine.shared import HOST, SharedEngine
 from cascade_lsp.errors import EngineError
 from tests import models
 from tests.hosts import gone, hosts, until, workers
+from tests.protocol.editors import far_editor
 
 ADD = Prompt((Piece("text", "def add(first, second):\n    return"),), n_predict=16, stop=("\n",))
 LONG = Prompt((Piece("text", "x = [1, 2, 3]\n" * 120),), n_predict=64)
@@ -35,13 +36,19 @@ as_root = pytest.mark.skipif(not hasattr(os, "fork") or os.geteuid() != 0, reaso
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a folder for sockets, which have short paths; nothing is left running in it."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a home of Cascade's own, with the installed models in it."""
     weights = paths.models_dir()
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "weights").symlink_to(weights, target_is_directory=True)
     monkeypatch.setenv("CASCADE_HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # for what is scripted
+    return tmp_path
+
+
+@pytest.fixture
+def folder(home: Path) -> Iterator[Path]:
+    """Return a folder for sockets, which have short paths; nothing is left running in it."""
     made = Path(tempfile.mkdtemp(prefix="cascade-"))
     yield made
     left = hosts(made)
@@ -159,6 +166,25 @@ async def test_the_host_loads_no_library_of_a_models(opened: Open, folder: Path)
     if Path("/proc").exists():
         maps = Path(f"/proc/{host.pid}/maps").read_text()
         assert not any(name in maps for name in ("numpy", "llama", "sqlite"))
+
+
+async def test_a_second_server_takes_at_most_80_mb_and_no_worker(home: Path) -> None:
+    serve = ["-m", "cascade_lsp", "serve"]
+    options = {"engine": {"linger_s": 0, "threads": 2}, "sandbox": {"execution": "off"}}
+    async with far_editor(command=serve) as first, far_editor(command=serve) as second:
+        for editor in (first, second):
+            await editor.begin(options)
+            editor.open("def add(a, b):\n    return ")
+            assert (await editor.ask_completion(1, 11))["items"]
+        family = [host := await the_host(paths.runtime_dir()), *workers(host)]
+        size = psutil.Process(second.process.pid).memory_info().rss / 1e6
+        print(f"a second server takes {size:.0f} MB")  # noqa: T201
+        assert len(workers(host)) == 1
+        assert size <= 80
+        await first.end()
+        await second.end()
+    assert await asyncio.to_thread(gone, family)
+    shutil.rmtree(paths.runtime_dir())
 
 
 # -- its end, and that of others ---------------------------------------------------------------
