@@ -1,6 +1,7 @@
 """The commands of the bench: typing on real files, and the engine by itself."""
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from cascade_lsp.bench import PEER_HELP
 from cascade_lsp.terminal import Json, print_json
@@ -51,7 +53,7 @@ def bench_typing(
     """
     from cascade_lsp import catalogue
     from cascade_lsp.bench import corpus as files
-    from cascade_lsp.bench import llama_server, lsp, processes, replay, report
+    from cascade_lsp.bench import llama_server, lsp, plugin, processes, replay, report
     from cascade_lsp.bench.typist import Side
 
     known = catalogue.load()
@@ -60,7 +62,7 @@ def bench_typing(
     sides: list[Side] = [lsp.Ours(verify=verify)]
     if peer:
         program = llama_server.find(peer)
-        for manner in (llama_server.Plugin(), llama_server.Tuned()):
+        for manner in (plugin.Plugin(), plugin.Tuned()):
             sides.append(llama_server.Peer(manner, program, model))
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
@@ -75,10 +77,63 @@ def bench_typing(
     if as_json:
         print_json(report.as_json(found, machine))
     else:
-        console = Console()
-        console.print(report.table(found), highlight=False)
-        console.print(", ".join(f"{k}: {v}" for k, v in machine.items()), style="dim")
+        _show(report.table(found), machine)
     if picture:
         from cascade_lsp.bench import picture as drawing
 
         drawing.draw(visits, picture)
+
+
+@bench.command(
+    "engine", epilog="Examples:\n\n  cascade bench engine\n\n  cascade bench engine --json"
+)
+def bench_engine(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure each thing once or twice, to try the bench.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the engine: beside bare llama.cpp, in batches, cancelled, interrupted; the server.
+
+    What is compared is measured in turn. Figures are medians with quartiles.
+    """
+    from cascade_lsp import catalogue
+    from cascade_lsp.bench import engine, processes, serving
+
+    known = catalogue.load()
+    model = known.default("small")
+    path = catalogue.require(model)
+    console = Console(stderr=True)
+
+    async def measured() -> engine.Figures:
+        with console.status("") as status:
+
+            def told(what: str) -> None:
+                status.update(what)
+
+            figures = await engine.measure(path, engine.QUICK if quick else engine.Size(), told)
+            told("Cold starts")
+            figures |= await serving.cold_start(1 if quick else 3)
+            told("Keys without a model")
+            return figures | await serving.without_model(20 if quick else 300)
+
+    figures = asyncio.run(measured())
+    machine = {**processes.machine(), "model": model.name}
+    if as_json:
+        print_json({"machine": machine, "figures": {k: asdict(v) for k, v in figures.items()}})
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("", "median", "quartiles", "p95", "n"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, one in figures.items():
+        quartiles = f"{one.low:,.4g} to {one.high:,.4g}"
+        cells = f"{one.median:,.4g}", quartiles, f"{one.p95:,.4g}", str(one.count)
+        table.add_row(name.replace("_", " "), *cells)
+    _show(table, machine)
+
+
+def _show(table: Table, machine: dict[str, object]) -> None:
+    console = Console()
+    console.print(table, highlight=False)
+    facts = ", ".join(f"{name}: {value}" for name, value in machine.items())
+    console.print(facts, style="dim", highlight=False)

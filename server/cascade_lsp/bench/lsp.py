@@ -19,6 +19,15 @@ AUTOMATIC = 2
 LINE_LIMIT_BYTES = 1 << 24
 
 
+def quiet_options() -> dict[str, Any]:
+    """Return settings with which nothing is verified, and no sandbox is tried."""
+    return {
+        "completion": {"verify": False},
+        "sandbox": {"execution": "off"},
+        "engine": {"threads": threads()},
+    }
+
+
 class Server:
     """A server process with a client at its pipes; columns are counted in characters."""
 
@@ -183,13 +192,8 @@ class Ours:
 
     async def start(self) -> None:
         """Start the server and let it load the small model."""
-        options: dict[str, Any] = {
-            "completion": {"verify": self._verify},
-            "engine": {"threads": threads()},
-        }
-        if not self._verify:  # nothing to run: the sandbox is not tried either
-            options["sandbox"] = {"execution": "off"}
-        await self._server.start(options)
+        verifying = {"engine": {"threads": threads()}}
+        await self._server.start(verifying if self._verify else quiet_options())
         self._editor.open("warm", "def add(a, b):\n    return ", "\n")
         async with asyncio.timeout(LOADING_S):
             answer = await self._editor.ask()
