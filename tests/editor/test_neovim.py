@@ -6,13 +6,13 @@ is about the editor; where the server itself must be strange, one in Lua.
 
 import json
 
-import psutil
 import pytest
 
 from cascade_lsp import paths
 from cascade_lsp.ledger import Ledger, LedgerOptions
 from tests import models
 from tests.editor.neovim_session import LEAVING_S, Neovim
+from tests.hosts import gone
 
 ADD = "def add(a, b):\n    return "
 CODE = "def f():\n    "
@@ -34,7 +34,12 @@ WRONG = '''def double(number: int) -> int:
     return number * 3
 '''
 PATIENT = """
-vim.lsp.config("cascade", { init_options = { completion = { verify = false, patience_s = 600 } } })
+vim.lsp.config("cascade", {
+  init_options = {
+    completion = { verify = false, patience_s = 600 },
+    engine = { linger_s = 0 },
+  },
+})
 """
 ENCODING = """
 vim.lsp.config("cascade", { capabilities = { general = { positionEncodings = { "%s" } } } })
@@ -213,7 +218,7 @@ def test_no_process_is_left_when_neovim(real, way):
         real.type("<Esc>:qa!<CR>")
     else:
         real.process.kill()
-    assert psutil.wait_procs(family, LEAVING_S)[1] == []
+    assert gone(family, LEAVING_S)
 
 
 # -- with a scripted cascade -----------------------------------------------------------------------

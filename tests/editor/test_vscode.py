@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.editor import machine, rendered
+from tests.hosts import of_home
 
 ADD = "def add(a, b):\n    return "
 # The small model's answer fails a docstring example of this stub, the large one's pass all.
@@ -307,7 +308,7 @@ def test_a_key_is_kept_in_the_secret_store_and_nowhere_else(code, page):
     code.type("a")
     code.wait_for_ghost("+ b")
     (engine,) = code.engines()
-    for worker in engine.children(recursive=True):
+    for worker in (*engine.children(recursive=True), *of_home(code.home)):
         assert secret not in str(worker.environ())
     written = [p for p in (*code.folder.rglob("*"), *code.home.rglob("*")) if p.is_file()]
     assert [path for path in written if secret.encode() in path.read_bytes()] == []

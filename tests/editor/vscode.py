@@ -35,6 +35,7 @@ SETTINGS = {
     "files.autoSave": "off",
     "workbench.reduceMotion": "on",
     "security.workspace.trust.startupPrompt": "always",
+    "cascade.engine.linger_s": 0,  # no test waits for another's models
     "telemetry.telemetryLevel": "off",
 }
 

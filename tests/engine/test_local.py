@@ -202,6 +202,24 @@ async def test_a_worker_that_never_starts_is_a_sentence_with_a_remedy(tmp_path: 
     assert not (tmp_path / "m.json").exists()
 
 
+async def test_a_model_that_is_not_kept_is_loaded_only_where_there_is_room(tmp_path: Path) -> None:
+    available = 10**9
+    engine = LocalEngine(
+        models.small(),
+        EngineOptions(threads=2),
+        Lease(),
+        keep=False,
+        memory=tmp_path / "m.json",
+        available=lambda: available,
+    )
+    with pytest.raises(EngineError, match=r"needs 1\.5 GB of memory, and 1\.0 GB are available"):
+        await one(engine, ADD)
+    assert engine.pid is None
+    available = 10**10
+    assert (await one(engine, ADD))[0] == " first + second"
+    await engine.close()
+
+
 async def test_a_cancelled_keystroke_does_not_stop_the_model_from_loading(
     engine: LocalEngine,
 ) -> None:

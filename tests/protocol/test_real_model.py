@@ -12,6 +12,7 @@ from pytest_lsp import make_test_lsp_client
 
 from cascade_lsp import paths
 from tests import models
+from tests.hosts import gone, of_home
 
 URI = "file:///project/a.py"
 CONTEXT = types.InlineCompletionContext
@@ -60,7 +61,7 @@ async def client(home):
     serve = (sys.executable, "-m", "cascade_lsp", "serve", "--log-file", str(home / "log"))
     await client.start_io(*serve, env=environment)
     # Patience without end: a test waits for what it tests, and the machine may be slow.
-    options = {"completion": {"patience_s": 600}}
+    options = {"completion": {"patience_s": 600}, "engine": {"linger_s": 0}}
     await client.initialize_session(
         types.InitializeParams(CAPABILITIES, initialization_options=options)
     )
@@ -126,12 +127,11 @@ async def test_what_was_shown_is_tested_behind_the_reply(client):
     assert [told.decisionId for told in client.improved] == [decision] * replaced
 
 
-async def test_no_process_is_left_when_the_client_dies(client):
+async def test_no_process_is_left_when_the_client_dies(client, home):
     open_document(client, STUB)
     await complete(client, STUB)
-    family = psutil.Process(client._server.pid).children(recursive=True)
-    assert family
+    family = [*psutil.Process(client._server.pid).children(recursive=True), *of_home(home)]
+    assert any("cascade_lsp.engine.worker" in one.cmdline() for one in family)
     client._server.stdin.close()
-    gone, alive = await asyncio.to_thread(psutil.wait_procs, family, 5)
-    assert (len(gone), alive) == (len(family), [])
+    assert await asyncio.to_thread(gone, family, 5)
     assert await client._server.wait() == 0
