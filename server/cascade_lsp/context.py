@@ -14,7 +14,7 @@ class ContextOptions:
     """How much of a document goes into a prompt."""
 
     prefix_chars: int = field(
-        default=6000, metadata={"help": "Characters before the cursor that a model sees at most."}
+        default=3200, metadata={"help": "Characters before the cursor that a model sees at most."}
     )
     suffix_chars: int = field(
         default=1500, metadata={"help": "Characters after the cursor that a model sees at most."}
