@@ -1,6 +1,7 @@
 """No test leaves an engine host behind: those of its own home are ended with it."""
 
 import shutil
+
 import pytest
 
 from tests.hosts import end_all_of
