@@ -27,10 +27,13 @@ def draw(visits: Sequence[Visit], path: Path) -> None:
     axes = figure.add_subplot()
     sides = dict.fromkeys(visit.side for visit in visits)
     for side, colour in zip(sides, COLOURS, strict=False):
-        keys = [key for visit in visits if visit.side == side for key in visit.keys]
-        waits = sorted(max(key.ms, TICKS_MS[0]) for key in keys if key.ms is not None)
-        shares = [100 * (i + 1) / len(waits) for i in range(len(waits))]
-        axes.step(waits, shares, where="post", color=colour, linewidth=2, label=side)
+        keys = [key for visit in visits if visit.side == side for key in visit.keys if key.last]
+        waits = sorted(max(key.ms or 0, TICKS_MS[0]) for key in keys if key.answered)
+        # Of all waits: one that was given up never comes.
+        shares = [100 * (i + 1) / len(keys) for i in range(len(waits))]
+        axes.step(
+            [TICKS_MS[0], *waits], [0, *shares], where="post", color=colour, linewidth=2, label=side
+        )
     axes.set_xscale("log")
     axes.set_xlim(TICKS_MS[0], TICKS_MS[-1])
     axes.set_ylim(0, 100)
