@@ -135,6 +135,19 @@ class Editor:
         self._line, self._column = head.count("\n"), len(head) - head.rfind("\n") - 1
         document = {"uri": self._uri, "languageId": "python", "version": 1, "text": head + tail}
         self.server.notify("textDocument/didOpen", {"textDocument": document})
+        self._ask_for_actions()
+
+    def _ask_for_actions(self) -> None:
+        """Ask what can be done at the cursor, as editors do wherever it comes to stay."""
+        here = {"line": self._line, "character": self._column}
+        self.server.ask(
+            "textDocument/codeAction",
+            {
+                "textDocument": {"uri": self._uri},
+                "range": {"start": here, "end": here},
+                "context": {"diagnostics": []},
+            },
+        )
 
     def change(self, text: str, erased: int = 0) -> None:
         """Put a text at the cursor, in the place of so many characters of its line before it."""

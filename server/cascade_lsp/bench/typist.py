@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from cascade_lsp.bench.corpus import Place
 
 FASTEST_S, SLOWEST_S = 0.08, 0.2  # between two keys
+SHORTEST_LOOK_S, LONGEST_LOOK_S = 0.5, 2.0  # from the cursor's coming to a place to the first key
 LONGEST_BURST = 6  # keys
 PATIENCE_S = 10.0
 MOST_KEYS = 60  # per place
@@ -140,6 +141,8 @@ async def visit(side: Side, place: Place, seed: int, pace: float = 1.0) -> Visit
     """Type at one place; `pace` stretches the pauses between keys."""
     before, cpu_before = await side.work(), side.cpu_s()
     await side.open(place.name, place.head, place.tail)
+    look = random.Random(f"{seed} {place.name}").uniform(SHORTEST_LOOK_S, LONGEST_LOOK_S)
+    await asyncio.sleep(pace * look)
     asked, at, accepted, opening = list[_Asked](), 0, "", True
     while at < len(place.truth) and len(asked) < MOST_KEYS:
         dice = random.Random(f"{seed} {place.name} {at}")
