@@ -359,6 +359,9 @@ async def test_a_peer_is_asked_aborted_and_remembered(imitation: Path, tmp_path:
         assert work.written is not None
         assert 5 <= work.written < 10  # of the first request only what was written before its end
         assert peer.cpu_s() > 0
+        await peer.close()
+        with pytest.raises(EngineError, match="does not answer"):
+            await peer.type("lost")
     finally:
         await peer.close()
 

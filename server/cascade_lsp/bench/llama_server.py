@@ -84,7 +84,10 @@ class Server:
     async def events(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Send a request and yield the events of its answer; closing this aborts it."""
         streamed = {**body, "stream": True, "return_progress": True}
-        status, reader, writer = await send(self._port, "POST", path, streamed)
+        try:
+            status, reader, writer = await send(self._port, "POST", path, streamed)
+        except (OSError, EOFError) as error:
+            raise EngineError(f"llama-server does not answer {path} any more: {error}") from error
         try:
             if status != 200:
                 raise EngineError(f"llama-server answered {path} with status {status}.")
@@ -179,7 +182,7 @@ class Peer:
                 async for event in events:
                     if "error" in event:
                         raise EngineError(f"llama-server failed: {event['error']}")
-                    text += event["content"]
+                    text += event.get("content", "")
                     written = event.get("tokens_predicted", written)
                     if progress := event.get("prompt_progress"):
                         read = progress["processed"] - progress["cache"]
