@@ -3,7 +3,7 @@
 import pytest
 
 from cascade_lsp.engine import Piece
-from cascade_lsp.fim import render, solutions, trim
+from cascade_lsp.fim import is_cut, render, solutions, trim, whole_lines
 from cascade_lsp.testable import Target, find
 from tests.marked import place
 
@@ -84,3 +84,17 @@ def test_a_plan_without_tests_still_asks_for_one_solution() -> None:
     target = find(place("def f(a):\n    ║"))
     assert isinstance(target, Target)
     assert len(solutions(target, "chat", 0)) == 1
+
+
+def test_a_text_whose_last_line_was_cut_is_over() -> None:
+    before_return = place("def f(x):\n    ║\n    return x\n")
+    for text, over in (
+        ("    x += 1\n", False),
+        ("    x += 1\n\n", False),
+        ("    x += 1\n    return x", False),  # a line that is not whole may become another
+        ("    x += 1\n    return x\n", True),
+        ("    x += 1\ndef g():\n", True),
+        ("", False),
+    ):
+        settled = trim(whole_lines(text), before_return)
+        assert is_cut(text, settled) is over, text

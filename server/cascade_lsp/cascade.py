@@ -111,6 +111,8 @@ class Cascade:
                 logprobs = (*draft.logprobs, item.logprob)
                 draft = replace(draft, text=text, settled=settled, logprobs=logprobs)
                 yield draft
+                if fim.is_cut(raw, settled):
+                    break
         yield draft
 
     async def draft(self, context: Context) -> Draft:

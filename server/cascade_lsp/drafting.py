@@ -190,7 +190,7 @@ class DraftingServer(EditorServer):
             cut = max(writing.shown, draft.settled, key=len)
             draft = replace(draft, text=cut)
         self.work.read_tokens += draft.usage.prompt_tokens - draft.usage.cached_tokens
-        self.work.written_tokens += draft.usage.new_tokens or len(draft.logprobs)
+        self.work.written_tokens += len(draft.logprobs)
         if draft.text or writing.whole:
             self._cache.put(place.context, draft.text, draft.id)
         ready = Ready(cascade, place, draft, writing.whole)

@@ -86,6 +86,13 @@ def answer_source(text: str, target: Target, style: str) -> str:
     return target.begun + text + (f"\n{target.closing}" if target.closing else "")
 
 
+def is_cut(text: str, settled: str) -> bool:
+    """Say whether the last whole line of a model's text was cut from what may be suggested of it,
+    `settled`: then nothing that follows may be suggested, either."""
+    last = whole_lines(text).rstrip().rsplit("\n", 1)[-1].strip()
+    return bool(last) and not settled.endswith(last)
+
+
 def trim(text: str, context: Context) -> str:
     """Return what of a model's text may be suggested at the cursor.
 

@@ -166,7 +166,8 @@ class Engine(Protocol):
     def generate(
         self, prompts: Sequence[Prompt], *, priority: Priority = Priority.KEYSTROKE
     ) -> AsyncGenerator[Token | Usage, None]:
-        """Decode all prompts as one batch, yield tokens as they come and last the Usage.
+        """Decode all prompts as one batch, yield the Usage so far once they are read, tokens as
+        they come, and last the Usage.
 
         Closing the iterator cancels the computation. A lost worker ends the stream with the
         Usage so far. Only KEYSTROKE and AHEAD may use up a keystroke's KV prefix.

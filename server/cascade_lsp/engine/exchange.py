@@ -91,6 +91,9 @@ class Exchange(ABC):
                 if event["ev"] == "end":
                     usage = _usage(event)
                     break
+                if event["ev"] == "read":
+                    yield Usage(**event["usage"])
+                    continue
                 n += 1
                 yield Token(event["seq"], event["text"], event["logprob"])
             self._losses = 0 if usage else self._losses

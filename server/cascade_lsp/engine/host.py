@@ -210,6 +210,8 @@ class Host:
                 async for item in stream:
                     if isinstance(item, Usage):
                         usage = item
+                        event = {"ev": "read", "id": request_id, "usage": asdict(item)}
+                        await client.send(event)
                     else:
                         await client.send({"ev": "token", "id": request_id} | asdict(item))
         except EngineError as error:

@@ -3,6 +3,7 @@
 To the worker:    {"op": "generate", "id", "prompts", "priority"}   {"op": "cancel", "id"}
                   {"op": "compute", "on"}: nothing is computed before the first one with "on"
 From the worker:  {"ev": "ready", ...ModelFacts}   {"ev": "fatal", "message"}
+                  {"ev": "read", "id", "usage"}: the prompts are read
                   {"ev": "token", "id", "seq", "text", "logprob"}
                   {"ev": "end", "id", "usage", "reason"}
 `reason` is "done", "cancelled", "context_full" or "refused: WHY". Closing stdin ends the worker.

@@ -35,6 +35,7 @@ class Job:
     batch: Batch
     steps: Generator[tuple[int, str, float] | None]
     started: float = field(default_factory=time.perf_counter)
+    read: bool = False
 
 
 class Worker:
@@ -128,6 +129,10 @@ class Worker:
                 if item is None:
                     return
                 seq, text, logprob = item
+                if not job.read:
+                    job.read = True
+                    usage = asdict(self._usage(job))
+                    self.send({"ev": "read", "id": job.id, "usage": usage})
                 event = {"ev": "token", "id": job.id, "seq": seq, "text": text}
                 self.send(event | {"logprob": round(logprob, 5)})
         except ContextFullError:
