@@ -204,7 +204,15 @@ export interface Status extends Light {
   power: { on_battery: boolean; percent: number | null };
   network: string;
   snoozed_until: number | null;
-  work: { requests: number; drafts: number; cached: number; verifications: number; escalations: number };
+  work: {
+    requests: number;
+    drafts: number;
+    cached: number;
+    verifications: number;
+    escalations: number;
+    read_tokens: number;
+    written_tokens: number;
+  };
 }
 
 /** `cascade/improved`: a better answer than the one shown lies ready. */

@@ -38,7 +38,15 @@ suite("server's commands", () => {
     const { version } = (vscode.extensions.getExtension(EXTENSION)?.packageJSON ?? {}) as Manifest;
     const status: Status = await resting("ready");
     assert.equal(status.version, version);
-    assert.deepEqual(Object.keys(status.work).sort(), ["cached", "drafts", "escalations", "requests", "verifications"]);
+    assert.deepEqual(Object.keys(status.work).sort(), [
+      "cached",
+      "drafts",
+      "escalations",
+      "read_tokens",
+      "requests",
+      "verifications",
+      "written_tokens",
+    ]);
     for (const count of Object.values(status.work)) assert.ok(Number.isInteger(count));
     assert.deepEqual(
       status.models.map(({ role }) => role),

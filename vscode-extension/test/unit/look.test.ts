@@ -48,7 +48,7 @@ const STATUS: Status = {
   power: { on_battery: false, percent: null },
   network: "No remote model is configured: nothing leaves this machine.",
   snoozed_until: null,
-  work: { requests: 5, drafts: 4, cached: 3, verifications: 2, escalations: 1 },
+  work: { requests: 5, drafts: 4, cached: 3, verifications: 2, escalations: 1, read_tokens: 9, written_tokens: 8 },
 };
 
 function facts(changed: Partial<Facts> = {}, state: State = "ready"): Facts {
