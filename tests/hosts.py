@@ -21,7 +21,7 @@ def alive(process: psutil.Process) -> bool:
 
 def hosts(folder: Path) -> list[psutil.Process]:
     """Return the hosts that run in a folder; one that is starting may be a parent and a child."""
-    return [one for one in psutil.process_iter() if _arguments(one)[-1:] == [str(folder)]]
+    return [one for one in psutil.process_iter() if arguments(one)[-1:] == [str(folder)]]
 
 
 def workers(host: psutil.Process) -> list[psutil.Process]:
@@ -46,14 +46,14 @@ def until(condition: Callable[[], object], within_s: float = PATIENCE_S) -> bool
 
 def of_home(home: Path) -> list[psutil.Process]:
     """Return the hosts, and their workers, whose `CASCADE_HOME` is a folder or lies in it."""
-    found = [one for one in psutil.process_iter() if HOST in _arguments(one) and _is_of(one, home)]
+    found = [one for one in psutil.process_iter() if HOST in arguments(one) and _is_of(one, home)]
     return [*found, *(worker for host in found for worker in workers(host))]
 
 
 def end_all_of(home: Path) -> set[Path]:
     """Kill what `of_home` finds; return the folders with their sockets."""
     left = of_home(home)
-    folders = {Path(_arguments(one)[-1]) for one in left if HOST in _arguments(one)}
+    folders = {Path(arguments(one)[-1]) for one in left if HOST in arguments(one)}
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -69,7 +69,8 @@ def _is_of(process: psutil.Process, home: Path) -> bool:
     return told is not None and Path(told).is_relative_to(home)
 
 
-def _arguments(process: psutil.Process) -> list[str]:
+def arguments(process: psutil.Process) -> list[str]:
+    """Return the words a process was started with; none of one that has ended."""
     try:
         return process.cmdline() if alive(process) else []
     except psutil.Error:

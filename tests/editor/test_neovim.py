@@ -12,7 +12,7 @@ from cascade_lsp import paths
 from cascade_lsp.ledger import Ledger, LedgerOptions
 from tests import models
 from tests.editor.neovim_session import LEAVING_S, Neovim
-from tests.hosts import gone
+from tests.hosts import arguments, gone
 
 ADD = "def add(a, b):\n    return "
 CODE = "def f():\n    "
@@ -213,7 +213,7 @@ def test_no_process_is_left_when_neovim(real, way):
     real.open(ADD)
     real.until(lambda: real.ghost)
     family = real.family()
-    assert any("cascade_lsp.engine.worker" in one.cmdline() for one in family)
+    assert any("cascade_lsp.engine.worker" in arguments(one) for one in family)
     if way == "quits":
         real.type("<Esc>:qa!<CR>")
     else:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.editor import machine, rendered
-from tests.hosts import of_home
+from tests.hosts import arguments, of_home
 
 ADD = "def add(a, b):\n    return "
 # The small model's answer fails a docstring example of this stub, the large one's pass all.
@@ -203,7 +203,7 @@ def test_a_workspace_that_is_not_trusted_gets_suggestions_and_executes_nothing(c
     assert code.counters()["verified"] == 0
     ran = "SELECT count(*) n FROM decisions, json_each(attempts) a, json_each(a.value, '$.tests')"
     assert code.rows(ran)[0]["n"] == 0
-    assert not [one for one in code.processes() if "cascade_lsp.sandbox" in str(one.cmdline())]
+    assert not [one for one in code.processes() if "cascade_lsp.sandbox" in str(arguments(one))]
 
 
 # -- faults ----------------------------------------------------------------------------------------

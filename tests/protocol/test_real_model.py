@@ -12,7 +12,7 @@ from pytest_lsp import make_test_lsp_client
 
 from cascade_lsp import paths
 from tests import models
-from tests.hosts import gone, of_home
+from tests.hosts import arguments, gone, of_home
 
 URI = "file:///project/a.py"
 CONTEXT = types.InlineCompletionContext
@@ -131,7 +131,7 @@ async def test_no_process_is_left_when_the_client_dies(client, home):
     open_document(client, STUB)
     await complete(client, STUB)
     family = [*psutil.Process(client._server.pid).children(recursive=True), *of_home(home)]
-    assert any("cascade_lsp.engine.worker" in one.cmdline() for one in family)
+    assert any("cascade_lsp.engine.worker" in arguments(one) for one in family)
     client._server.stdin.close()
     assert await asyncio.to_thread(gone, family, 5)
     assert await client._server.wait() == 0
