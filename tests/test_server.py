@@ -131,8 +131,11 @@ async def test_the_first_line_is_shown_while_the_rest_is_written(begin, ledger):
     assert item["insertText"] == "total = 0"
     told = await session.editor.told("cascade/improved")
     assert told["decisionId"] == "d1"
-    (item,) = await session.editor.complete(*CURSOR)
+    (item,) = await session.editor.complete(
+        *CURSOR, INVOKED
+    )  # as an editor fetches what it is told of
     assert (item["insertText"], session.drafts) == (LINES, 1)
+    assert "complete" not in session.cascade.calls
     await settled(lambda: [record.answer.text for record in ledger.since(60)] == [LINES])
 
 

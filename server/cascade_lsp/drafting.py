@@ -75,7 +75,8 @@ class Place:
 class Desk:
     """What is under way for one document: the request, what is being written and by which task,
     the verification behind it and the text up to the end of what it verifies, what is read or
-    written ahead, and the place and text of what was shown last, until it is accepted."""
+    written ahead, the place and text of what was shown last, until it is accepted, and the
+    decision that the editor was told of and will fetch."""
 
     request: asyncio.Task[Any] | None = None
     writing: Writing | None = None
@@ -84,6 +85,7 @@ class Desk:
     verified: str = ""
     ahead: asyncio.Task[None] | None = None
     shown: tuple[Place, Cached] | None = None
+    announced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +312,7 @@ class DraftingServer(EditorServer):
         """Tell the editor of a better answer, unless the user has edited meanwhile."""
         uri, seen = place.context.uri, place.context.version
         if self.document(uri).version == seen:
+            self._desk(uri).announced = better.candidate_id
             told = {"uri": uri, "version": seen, "range": place.range}
             self.protocol.notify("cascade/improved", {**told, "decisionId": better.candidate_id})
 

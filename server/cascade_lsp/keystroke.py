@@ -62,6 +62,9 @@ class KeystrokeServer(DraftingServer):
             return []
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         found = self._cache.get(place.context)
+        if invoked and found and found.candidate_id == desk.announced:
+            invoked = False  # the editor fetches what it was told of; nobody asked for more
+        desk.announced = ""
         if found is None or (invoked and not self._is_tested(found.candidate_id)):
             cascade = await self._ready()
             thought = await self._think(cascade, place) if invoked else None
