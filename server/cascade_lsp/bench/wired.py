@@ -125,7 +125,7 @@ class Worker(Spawned):
                 if event["ev"] == "token":
                     run.tokens.append(now)
                     run.begun.set()
-                else:
+                elif event["ev"] == "end":
                     run.at_end = now
                     run.ended.set_result(event)
         except EngineError as error:
