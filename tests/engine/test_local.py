@@ -137,8 +137,8 @@ async def test_a_cancel_takes_effect_within_a_slice_or_two(engine: LocalEngine) 
 async def test_leaving_the_stream_early_cancels_it(engine: LocalEngine) -> None:
     async with aclosing(engine.generate([LONG])) as stream:
         async for item in stream:
-            assert isinstance(item, Token)
-            break
+            if isinstance(item, Token):
+                break
     assert (await one(engine, ADD))[0] == " first + second"
 
 
@@ -189,7 +189,7 @@ async def test_a_kernel_that_faults_is_avoided_and_remembered(tmp_path: Path) ->
     assert facts.safe
     assert (await one(engine, ADD))[0] == " first + second"
     await engine.close()
-    assert json.loads(memory.read_text()) == {machine.build_key(): "killed by SIGSEGV"}
+    assert json.loads(memory.read_text())[machine.build_key()] == "killed by SIGSEGV"
     assert machine.safe_cause(memory, machine.build_key()) == "killed by SIGSEGV"
 
 

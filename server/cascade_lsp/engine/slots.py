@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cascade_lsp.engine import Priority, Prompt
 
-SLICE = 128  # prompt tokens per decode: what an interrupted read loses at most
+SLICE = 64  # prompt tokens per decode: what an interrupted read loses at most
 FOREGROUND, BACKGROUND = (0, 1), 2  # the slots, and the base sequence of each
 LARGEST_BATCH = 16  # sequences; more of them on two cores do not write faster
 SEQUENCES = BACKGROUND + LARGEST_BATCH + LARGEST_BATCH  # a verification waits beside a request
