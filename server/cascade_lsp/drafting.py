@@ -70,6 +70,10 @@ class Place:
     head: str = ""
     asked: float = field(default_factory=time.perf_counter)
 
+    def waited_ms(self) -> float:
+        """Return how long ago it was asked."""
+        return (time.perf_counter() - self.asked) * 1000
+
 
 @dataclass(slots=True)
 class Desk:
@@ -148,6 +152,7 @@ class DraftingServer(EditorServer):
                 if writing is None or writing.over or not writing.agrees(place.context):
                     writing, joined = self._write(cascade, place, desk), False
                 if found := await writing.answer(place.context):
+                    writing.wait_ms = writing.wait_ms or place.waited_ms()
                     self.work.cached += joined
                     return found
 
@@ -197,7 +202,7 @@ class DraftingServer(EditorServer):
             self._cache.put(place.context, draft.text, draft.id)
         ready = Ready(cascade, place, draft, writing.whole)
         if writing.shown:
-            self._follow_up(desk, ready, place.asked)
+            self._follow_up(desk, ready, writing.wait_ms)
             self._tell_rest(desk, draft)
         elif draft.text:
             self._hold_unseen(ready)
@@ -222,12 +227,12 @@ class DraftingServer(EditorServer):
         await asyncio.sleep(SETTLED_S)
         await cascade.warm(context)
 
-    def _follow_up(self, desk: Desk, ready: Ready, asked: float) -> None:
+    def _follow_up(self, desk: Desk, ready: Ready, wait_ms: float) -> None:
         """Record a draft that was shown; test it if that can be done, then write ahead."""
         place, draft = ready.place, ready.draft
         if draft.text:
             record = ready.cascade.unverified(place.context, draft)
-            self.spawn(self._keep_first(record, asked))
+            self.spawn(self._keep_first(record, wait_ms))
         if not ready.whole:
             return
         if ready.cascade.worth_verifying(place.context, draft):
@@ -316,9 +321,8 @@ class DraftingServer(EditorServer):
             told = {"uri": uri, "version": seen, "range": place.range}
             self.protocol.notify("cascade/improved", {**told, "decisionId": better.candidate_id})
 
-    async def _keep_first(self, record: Record, asked: float) -> None:
+    async def _keep_first(self, record: Record, wait_ms: float) -> None:
         """Keep a decision, and how long the editor has waited for its answer."""
-        wait_ms = (time.perf_counter() - asked) * 1000
         await self.journal.keep(record)
         await self.journal.note(record.id, "answered", wait_ms)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
@@ -76,7 +75,7 @@ class KeystrokeServer(DraftingServer):
         _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
         desk.shown = place, found
         if ready := self._unseen.pop(found.candidate_id, None):
-            after_reply(partial(self._follow_up, desk, ready, place.asked))
+            after_reply(lambda: self._follow_up(desk, ready, place.waited_ms()))
         others = self._others(found) if invoked else []
         return [_item(place, one) for one in (found, *others)]
 
@@ -105,7 +104,7 @@ class KeystrokeServer(DraftingServer):
         self.work.drafts += 1
         with self.busy("Writing and testing", "thinking"):
             record = await cascade.complete(place.context, patience_s=patience_s)
-        after_reply(lambda: self.spawn(self._keep_first(record, place.asked)))
+        after_reply(lambda: self.spawn(self._keep_first(record, place.waited_ms())))
         self._tell_escalation(record)
         return self._remember(place, record)
 

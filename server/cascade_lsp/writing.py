@@ -22,6 +22,7 @@ class Writing:
         self.context = context
         self.draft: Draft | None = None
         self.shown = ""
+        self.wait_ms = 0.0  # until something was shown
         self.over = False
         self.whole = False
         self._error: Exception | None = None

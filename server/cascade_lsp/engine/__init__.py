@@ -102,7 +102,8 @@ class EngineOptions:
         },
     )
     threads: int = field(
-        default=0, metadata={"help": "Compute threads; 0 means one per physical core."}
+        default=0,
+        metadata={"help": "Compute threads; 0 means what a short measurement finds fastest."},
     )
     gpu_layers: int = field(
         default=-1,
