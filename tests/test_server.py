@@ -137,6 +137,9 @@ async def test_the_first_line_is_shown_while_the_rest_is_written(begin, ledger):
     assert (item["insertText"], session.drafts) == (LINES, 1)
     assert "complete" not in session.cascade.calls
     await settled(lambda: [record.answer.text for record in ledger.since(60)] == [LINES])
+    await settled(lambda: ledger.events("d1"))
+    (waited,) = [e.value for e in ledger.events("d1") if e.kind == "answered"]
+    assert 0 < waited < 0.7 * len(LINES) * 10  # for the first line, not for all letters at 10 ms
 
 
 async def test_typing_what_is_being_written_lets_it_go_on(begin):
