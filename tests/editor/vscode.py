@@ -10,18 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
-from playwright.sync_api import Frame, Locator, Page, expect
+from playwright.sync_api import Frame, Locator, Page, TimeoutError, expect
 
 from tests.editor import machine
 
 LIGHT = "[id='cascade-lsp.cascade.cascade']"
 GHOST = ".ghost-text-decoration, .ghost-text, .ghost-text-decoration-preview"
 SLOW_MS = 60_000  # a model writes and tests on two cores, beside an editor
+LOADS, LOAD_MS = 3, 40_000  # a user, too, loads a page again that stays empty
 SETTINGS = {
     "chat.disableAIFeatures": True,
     "workbench.startupEditor": "none",
@@ -129,11 +130,20 @@ class Code:
         self.page = page
         remote = f"vscode-remote://127.0.0.1:{self.port}{self.project}"
         payload = json.dumps([["openFile", f"{remote}/{file}"] for file in files])
-        page.goto(
+        address = (
             f"http://127.0.0.1:{self.port}/?folder={quote(str(self.project))}"
             f"&payload={quote(payload)}{query}"
         )
-        page.wait_for_selector(".monaco-workbench", timeout=60_000)
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        for _ in range(LOADS):
+            page.goto(address)
+            with suppress(TimeoutError):
+                page.wait_for_selector(".monaco-workbench", timeout=LOAD_MS)
+                break
+        else:
+            told = (self.folder / "code-server.log").read_text()
+            raise AssertionError("\n".join(["the editor did not come up", *said, told]))
         if files:
             page.wait_for_selector(".monaco-editor .view-lines", timeout=60_000)
 
