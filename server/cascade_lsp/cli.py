@@ -27,6 +27,7 @@ from rich.table import Table
 
 from cascade_lsp import __version__
 from cascade_lsp.cli_bench import bench
+from cascade_lsp.cli_lab import lab
 from cascade_lsp.cli_sandbox import sandbox
 from cascade_lsp.errors import CascadeError, LedgerError, UsageError
 from cascade_lsp.terminal import Json, print_json, read
@@ -42,6 +43,7 @@ models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(sandbox, name="sandbox")
 app.add_typer(bench, name="bench")
+app.add_typer(lab, name="lab")
 
 # By their identifiers in editors.
 LANGUAGES = (

@@ -26,6 +26,7 @@ MOST_TOKENS = 64
 MOVED = {"psm-moved": 1, "psm-moved-text": 2}  # markers that are evaluated after every character
 SPARE = 7  # the sequence in which a suffix is moved
 # Two ways to move a suffix: with its marker, or behind a marker that is evaluated again.
+MODELS = ("0.5B", "1.5B", "0.5B Q4_0")
 STYLES = ("prefix", "psm", "psm-150", "psm-moved", "psm-moved-text", "spm", "spm-psm")
 
 
@@ -192,23 +193,20 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def run(data: Path, out: Path, threads: int, requantized: Path) -> None:
+def run(data: Path, out: Path, threads: int, only: Sequence[str], styles: Sequence[str]) -> None:
     """Study every place with every model that has not been studied yet."""
     from tests.engine.styles_llama import Llama, requantize
 
     known = catalogue.load()
     small, large = (catalogue.require(known.default(role)) for role in ("small", "large"))
-    if not requantized.exists():
-        requantize(small, requantized, threads)
-    models = {
-        "0.5B": (Llama(small, threads), STYLES),
-        "1.5B": (Llama(large, threads), STYLES),
-        "0.5B Q4_0": (Llama(requantized, threads), ("prefix", "psm")),
-    }
+    files = {"0.5B": small, "1.5B": large, "0.5B Q4_0": out.with_suffix(".q4_0.gguf")}
+    if "0.5B Q4_0" in only and not files["0.5B Q4_0"].exists():
+        requantize(small, files["0.5B Q4_0"], threads)
+    models = {name: Llama(files[name], threads) for name in only}
     done = {(row["model"], row["set"], row["id"]) for row in rows_of(out)}
     with out.open("a") as file:
         for place in order(data):
-            for name, (model, styles) in models.items():
+            for name, model in models.items():
                 if (name, place.set, place.id) in done:
                     continue
                 row = {
@@ -232,14 +230,16 @@ def main() -> None:
     one.add_argument("data", type=Path)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--threads", type=int, default=1)
-    one.add_argument("--requantized", type=Path, required=True, help="where the Q4_0 file goes")
+    one.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    one.add_argument("--styles", nargs="+", default=STYLES, choices=STYLES)
     two = commands.add_parser("judge")
     two.add_argument("rows", type=Path)
     two.add_argument("data", type=Path)
     commands.add_parser("report").add_argument("rows", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "run":
-        run(arguments.data, arguments.out, arguments.threads, arguments.requantized)
+        options = (arguments.threads, arguments.models, arguments.styles)
+        run(arguments.data, arguments.out, *options)
         return
     from tests.engine import styles_report
 

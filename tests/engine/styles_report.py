@@ -124,15 +124,17 @@ def table(rows: Sequence[dict[str, Any]], verdicts: dict[tuple[str, ...], str]) 
     """Return the lines of one set's table."""
     lines = [HEAD, "|---|---|" + "---:|" * 8]
     for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
-        groups = [row["group"] for row in own]
-        exact = {
-            style: [matches(row, row["styles"][style]["text"]) for row in own]
-            for style in STYLES
-            if style in own[0]["styles"] and own[0]["set"] != "span"
-        }
-        judged = [row for row in own if (model, row["set"], row["id"], "prefix") in verdicts]
-        for style in own[0]["styles"]:
+        for style in STYLES:
+            own = [row for row in rows if row["model"] == model and style in row["styles"]]
+            if not own:
+                continue
+            groups = [row["group"] for row in own]
+            exact = {
+                name: [matches(row, row["styles"][name]["text"]) for row in own]
+                for name in (style, "prefix")
+                if own[0]["set"] != "span"
+            }
+            judged = [row for row in own if (model, row["set"], row["id"], style) in verdicts]
             passed, base = (
                 [verdicts[model, row["set"], row["id"], name] == "passed" for row in judged]
                 for name in (style, "prefix")

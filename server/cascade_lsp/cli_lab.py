@@ -1,0 +1,162 @@
+"""The commands of the laboratory: from problems to records, plans and reports."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cascade_lsp.errors import UsageError
+
+lab = typer.Typer(
+    help="Measure whether the cascade pays, and find the plan that does.", no_args_is_help=True
+)
+
+Problems = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Files of {id, prompt, suffix, test, entry_point, language, source}; by default the "
+        "problems that ship with Cascade.",
+        metavar="PROBLEMS.jsonl",
+    ),
+]
+
+
+@lab.command(
+    "problems",
+    epilog="Example:\n\n  cascade lab problems humaneval HumanEval.jsonl.gz --out problems.jsonl",
+)
+def lab_problems(
+    form: Annotated[
+        str,
+        typer.Argument(
+            help="humaneval, mbpp, leetcode, evoeval, exercism, infilling or santacoder.",
+            metavar="FORMAT",
+        ),
+    ],
+    file: Annotated[Path, typer.Argument(help="The benchmark's file, JSON Lines (.gz too).")],
+    out: Annotated[Path, typer.Option(help="Where the problems go.")],
+    check: Annotated[
+        bool,
+        typer.Option(help="Leave out a problem whose own solution fails its tests in the sandbox."),
+    ] = True,
+) -> None:
+    """Turn a public benchmark's file into problems."""
+    from cascade_lsp.lab import adapters, execute
+    from cascade_lsp.lab.problems import save
+
+    if form not in adapters.FORMATS:
+        raise UsageError(f"{form!r} is no format. The formats are: {', '.join(adapters.FORMATS)}.")
+    found = list(adapters.adapt(form, file))
+    console = Console(stderr=True)
+    if check:
+        with _progress() as bar:
+            task = bar.add_task("references", total=len(found))
+            failed = asyncio.run(execute.failing(found, lambda: bar.advance(task)))
+        for one, kind in failed.items():
+            console.print(f"left out: {one}: its own solution ends with {kind}", highlight=False)
+        found = [problem for problem in found if problem.id not in failed]
+    console.print(f"{save(iter(found), out)} problems in {out}", highlight=False)
+
+
+@lab.command(
+    "record",
+    epilog="Examples:\n\n  cascade lab record --out records.jsonl\n\n"
+    "  cascade lab record problems.jsonl --out records.jsonl --scheduler tcp://host:8786",
+)
+def lab_record(
+    problems: Problems = None,
+    out: Annotated[
+        Path, typer.Option(help="Rows are added here; those it has are not made again.")
+    ] = Path("records.jsonl"),
+    model: Annotated[
+        list[str] | None, typer.Option(help="Which models; by default the small and large one.")
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, max=12, help="Solutions a problem, one greedy.")] = 4,
+    tests: Annotated[int, typer.Option(min=0, max=4, help="Samples of five assertions.")] = 3,
+    others: Annotated[
+        int, typer.Option(min=0, max=4, help="As many of each by the style that is not a model's.")
+    ] = 1,
+    limit: Annotated[int, typer.Option(min=0, help="Only this many problems; 0: all.")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask scheduler whose workers record together.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes of this machine; each holds its models.")
+    ] = 1,
+    threads: Annotated[int, typer.Option(help="Threads per model; 0: what is fastest here.")] = 0,
+) -> None:
+    """Let models write solutions and tests for problems, once, for hours if need be."""
+    from cascade_lsp import catalogue
+    from cascade_lsp.lab import fleet, record
+    from cascade_lsp.lab.problems import Problem, load, shipped
+    from cascade_lsp.lab.rows import Rows
+
+    known = catalogue.load()
+    names = model or [known.default(role).name for role in ("small", "large")]
+    for name in names:
+        catalogue.require(known.find(name))
+    chosen: list[Problem] = load(problems) if problems else shipped("functions")
+    chosen = chosen[: limit or None]
+    recipe = record.Recipe(k, tests, others)
+
+    async def recorded() -> None:
+        with Rows(out) as rows, _progress() as bar:
+            tasks = record.todo(chosen, names, rows.had)
+            total = len(chosen) * len(names)
+            task = bar.add_task("recording", total=total, completed=total - len(tasks))
+            async for row in fleet.rows_of(tasks, recipe, scheduler, workers, threads):
+                rows.add(row)
+                bar.advance(task)
+
+    asyncio.run(recorded())
+
+
+@lab.command(
+    "execute", epilog="Example:\n\n  cascade lab execute records.jsonl problems.jsonl --out m.jsonl"
+)
+def lab_execute(
+    records: Annotated[Path, typer.Argument(help="What `cascade lab record` wrote.")],
+    problems: Problems = None,
+    out: Annotated[Path, typer.Option(help="Rows are added here, one a problem.")] = Path(
+        "matrix.jsonl"
+    ),
+) -> None:
+    """Run every recorded solution against every test, in the sandbox: the pass matrix."""
+    from cascade_lsp.lab import execute
+    from cascade_lsp.lab.problems import load, shipped
+    from cascade_lsp.lab.rows import Rows, read
+
+    chosen = load(problems) if problems else shipped("functions")
+    recorded = execute.by_problem(read(records))
+
+    async def executed() -> None:
+        with Rows(out) as rows, _progress() as bar:
+            done = {row["problem"] for row in rows.had}
+            todo = [p for p in chosen if p.id in recorded and p.id not in done]
+            task = bar.add_task("running", total=len(todo))
+            async for row in execute.matrices(todo, recorded):
+                rows.add(row)
+                bar.advance(task)
+
+    asyncio.run(executed())
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

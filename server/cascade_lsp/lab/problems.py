@@ -1,0 +1,90 @@
+"""Problems: a place in a file to complete, and hidden tests that say whether an answer is right.
+
+One JSON object a line: `{id, prompt, suffix, test, entry_point, language, source}`, and, where it
+is known, `solution`. The document is prompt + suffix with the cursor between them; `test` is source
+that follows the completed document and fails where the answer is wrong.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+from cascade_lsp.context import Context, gather
+from cascade_lsp.errors import UsageError
+from cascade_lsp.lab import rows
+
+REQUIRED = ("id", "prompt", "suffix", "test", "entry_point", "language", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A place to complete; `source` names the set it is from. Problems of one `group` are holes of
+    the same function and are drawn together where chance is measured."""
+
+    id: str
+    prompt: str
+    suffix: str
+    test: str
+    entry_point: str
+    language: str
+    source: str
+    solution: str = ""
+
+    @property
+    def group(self) -> str:
+        return self.id.split("#", 1)[0]
+
+    @property
+    def context(self) -> Context:
+        """Return what the cascade sees of it: never the test, never the solution."""
+        return gather(
+            self.prompt + self.suffix,
+            len(self.prompt),
+            uri=f"lab:{self.id}",
+            language=self.language,
+        )
+
+    def program(self, text: str) -> str:
+        """Return the document with an answer in it, and the hidden tests behind it."""
+        return f"{self.prompt}{text}{self.suffix}\n{self.test}\n"
+
+
+def load(paths: Sequence[Path]) -> list[Problem]:
+    """Read problem files; raise UsageError where a row is not a problem or an id comes twice."""
+    found = dict[str, Problem]()
+    for path in paths:
+        for row in rows.read(path):
+            problem = _problem(row, path)
+            if problem.id in found:
+                raise UsageError(f"{path}: the problem {problem.id!r} is there twice. Rename one.")
+            found[problem.id] = problem
+    return list(found.values())
+
+
+def _problem(row: rows.Row, path: Path) -> Problem:
+    texts = {name: row.get(name) for name in REQUIRED}
+    if missing := [name for name, text in texts.items() if not isinstance(text, str)]:
+        raise UsageError(
+            f"{path}: the problem {row.get('id', '?')!r} lacks {', '.join(missing)}. "
+            f"A problem has {', '.join(REQUIRED)}, all of them texts."
+        )
+    return Problem(**texts, solution=str(row.get("solution", "")))  # type: ignore[arg-type]
+
+
+def shipped(name: str) -> list[Problem]:
+    """Return the project's own problems: "functions" or "holes"."""
+    file = resources.files("cascade_lsp.models").joinpath("problems", f"{name}.jsonl")
+    with resources.as_file(file) as path:
+        return load([path])
+
+
+def save(problems: Iterator[Problem], path: Path) -> int:
+    """Write problems as JSON Lines, and return how many there were."""
+    path.unlink(missing_ok=True)
+    n = 0
+    with rows.Rows(path) as out:
+        for problem in problems:
+            out.add(asdict(problem))
+            n += 1
+    return n
