@@ -12,6 +12,7 @@ from cascade_lsp.engine import Piece, Priority, Prompt
 from cascade_lsp.engine.slots import (
     SEQUENCES,
     SLICE,
+    STALE,
     Batch,
     ContextFullError,
     Logits,
@@ -102,7 +103,8 @@ class ScriptedDecoder:
 
     def __init__(self, n_ctx: int = 400, room: int = 10_000, aborted: set[int] | None = None):
         self.n_ctx, self.room, self.aborted = n_ctx, room, aborted or set()
-        self.cells: dict[int, list[int]] = {}
+        self.markers = ord("<"), ord(">")
+        self.cells: dict[int, dict[int, int]] = {}  # by sequence and position
         self.decoded: list[list[Row]] = []
         self.calls = 0
 
@@ -122,9 +124,9 @@ class ScriptedDecoder:
         if len(rows) + sum(map(len, self.cells.values())) > self.room:
             return Status.FULL
         for token, position, sequence, _ in rows:
-            held = self.cells.setdefault(sequence, [])
-            assert position == len(held)
-            held.append(token)
+            held = self.cells.setdefault(sequence, {})
+            assert sorted(held) == list(range(position)), "nothing is evaluated but at the end"
+            held[position] = token
         self.decoded.append(list(rows))
         return Status.DONE
 
@@ -133,11 +135,19 @@ class ScriptedDecoder:
         logits[self.decoded[-1][row][0] + 1] = 9
         return logits
 
-    def copy(self, source: int, target: int) -> None:
-        self.cells[target] = list(self.cells.get(source, []))
+    def copy(self, source: int, target: int, start: int = 0, end: int = -1) -> None:
+        held = self.cells.get(source, {})
+        chosen = {at: token for at, token in held.items() if start <= at and (at < end or end < 0)}
+        self.cells.setdefault(target, {}).update(chosen)
+
+    def shift(self, sequence: int, start: int, by: int) -> None:
+        held = self.cells[sequence]
+        assert min(held) >= start
+        self.cells[sequence] = {at + by: token for at, token in held.items()}
 
     def drop(self, sequence: int, start: int = 0) -> None:
-        del self.cells.get(sequence, [])[start:]
+        held = self.cells.get(sequence, {})
+        self.cells[sequence] = {at: token for at, token in held.items() if at < start}
 
 
 @pytest.fixture
@@ -164,7 +174,8 @@ def answers(batch: Batch, steps: Iterable[Item] | None = None) -> list[str]:
 
 
 def held(slots: Slots, sequence: int) -> str:
-    return "".join(map(chr, slots.decoder.cells.get(sequence, [])))  # type: ignore[attr-defined]
+    cells = slots.decoder.cells.get(sequence, {})  # type: ignore[attr-defined]
+    return "".join(chr(cells[at]) for at in sorted(cells))
 
 
 def test_a_batch_evaluates_what_its_prompts_share_once(slots: Slots) -> None:
@@ -191,6 +202,60 @@ def test_another_file_and_back_costs_nothing(slots: Slots) -> None:
         again = batch(slots, text)
         answers(again)
         assert again.evaluated == 1 + 2  # its last token, to have its logits, and the answer
+
+
+def test_prompts_that_are_equal_are_read_once(slots: Slots) -> None:
+    four = batch(slots, "aaauu", "aaauu", "aaaww", "aaauu")
+    assert answers(four) == ["vwxy", "vwxy", "xy", "vwxy"]
+    assert four.evaluated == 3 + 2 + 2 + 3 * 4 + 2
+
+
+LONG = "a" * 90
+BEHIND = "<" + "m" * 40 + ">"
+
+
+def test_a_suffix_is_not_read_again_for_every_character_before_it(slots: Slots) -> None:
+    prefix = "a" * 90
+    answers(batch(slots, f"{prefix}{BEHIND}w"))
+    for typed in ("b", "bc", "bcd", "b", "", "xyx"):
+        again = batch(slots, f"{prefix}{typed}{BEHIND}", n_predict=1)
+        answers(again)
+        fresh = again.evaluated
+        assert fresh <= len(typed) + 2, "what was typed and the two markers"
+        assert held(slots, 0) == f"{prefix}{typed}{BEHIND}"
+    assert len(slots.free) == SEQUENCES - 3
+
+
+def test_a_suffix_is_read_again_when_much_was_written_before_it(slots: Slots) -> None:
+    answers(batch(slots, f"{LONG}{BEHIND}"))
+    near = batch(slots, f"{LONG}{'b' * STALE}{BEHIND}", n_predict=1)
+    answers(near)
+    assert near.evaluated == STALE + 2
+    far = batch(slots, f"{LONG}{'b' * STALE}c{BEHIND}", n_predict=1)
+    answers(far)
+    assert far.evaluated == 1 + len(BEHIND)
+    fresh = batch(slots, f"{LONG}{'b' * STALE}cc{BEHIND}", n_predict=1)
+    answers(fresh)
+    assert fresh.evaluated == 1 + 2
+
+
+def test_another_suffix_is_read(slots: Slots) -> None:
+    answers(batch(slots, f"{LONG}{BEHIND}"))
+    other = batch(slots, f"{LONG}b<nnn>", n_predict=1)
+    answers(other)
+    assert other.evaluated == 1 + 5
+
+
+@given(aborted=st.sets(st.integers(1, 30)), at=st.integers(0, 20))
+def test_a_carried_suffix_survives_no_cancel_and_leaks_nothing(aborted: set[int], at: int) -> None:
+    slots = Slots(ScriptedDecoder(n_ctx=4000, aborted=aborted))
+    answers(batch(slots, f"{'a' * 50}{BEHIND}w"))
+    steps = batch(slots, f"{'a' * 50}{'b' * 60}{BEHIND}w").run()
+    for _ in itertools.islice(steps, at):
+        pass
+    steps.close()
+    assert answers(batch(slots, f"{'a' * 50}bb{BEHIND}w")) == ["xy"]
+    assert len(slots.free) == SEQUENCES - 3
 
 
 def test_a_verification_leaves_the_keystrokes_prefix_alone(slots: Slots) -> None:

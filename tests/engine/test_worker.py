@@ -127,3 +127,31 @@ async def test_the_threads_are_measured_once(engine: LocalEngine, tmp_path: Path
     chosen = machine.threads(tmp_path / "m.json", machine.build_key())
     assert chosen and engine.facts and engine.facts.threads == chosen.write
     assert engine.facts.read_per_s > engine.facts.write_per_s > 0
+
+
+def between(prefix: str, suffix: str) -> Prompt:
+    """Return a prompt of prefix, suffix, middle that asks for one line."""
+    pieces = (
+        Piece("fim_pre"),
+        Piece("text", prefix),
+        Piece("fim_suf"),
+        Piece("text", suffix),
+        Piece("fim_mid"),
+    )
+    return Prompt(pieces, n_predict=12, stop=("\n",))
+
+
+async def test_what_is_behind_the_cursor_is_not_read_again_for_what_is_typed_before_it(
+    engine: LocalEngine,
+) -> None:
+    head, typed = FILE[:800] + "def add(a, b):\n    return", " a + b"
+    suffix = "\n\nprint(add(2, 3) == 5)\n" + FILE[800:1600]
+    first, usage = await one(engine, between(head, suffix))
+    assert usage.prompt_tokens - usage.cached_tokens > 400
+    answers = [first]
+    for n in range(1, len(typed) + 1):
+        answer, usage = await one(engine, between(head + typed[:n], suffix))
+        assert usage.prompt_tokens - usage.cached_tokens <= 8
+        answers.append(answer)
+    assert first.startswith(" a")
+    assert answers[-1].strip() == "", "the line is complete as it stands"

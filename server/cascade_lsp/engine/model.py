@@ -40,6 +40,13 @@ class Model:
     batch: Any
     flag: Any = field(default_factory=lambda: ctypes.create_string_buffer(2))
 
+    @property
+    def markers(self) -> tuple[int, int]:
+        """Return the markers before and behind a suffix, -1 where what is cached cannot move."""
+        if not llama.llama_memory_can_shift(self.memory):
+            return -1, -1
+        return llama.llama_vocab_fim_suf(self.vocab), llama.llama_vocab_fim_mid(self.vocab)
+
     # -- text to tokens and back ---------------------------------------------------------------
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
@@ -138,9 +145,13 @@ class Model:
         """Say whether a token ends the answer."""
         return bool(llama.llama_vocab_is_eog(self.vocab, token))
 
-    def copy(self, source: int, target: int) -> None:
-        """Share what a sequence holds with another one."""
-        llama.llama_memory_seq_cp(self.memory, source, target, -1, -1)
+    def copy(self, source: int, target: int, start: int = 0, end: int = -1) -> None:
+        """Share what a sequence holds between two positions with another one."""
+        llama.llama_memory_seq_cp(self.memory, source, target, start, end)
+
+    def shift(self, sequence: int, start: int, by: int) -> None:
+        """Move what a sequence holds from a position on, by so many positions."""
+        llama.llama_memory_seq_add(self.memory, sequence, start, -1, by)
 
     def drop(self, sequence: int, start: int = 0) -> None:
         """Drop a sequence's tokens from the KV cache, from a position on."""

@@ -20,7 +20,9 @@ from cascade_lsp.engine import Priority, Prompt
 SLICE = 64  # prompt tokens per decode: what an interrupted read loses at most
 FOREGROUND, BACKGROUND = (0, 1), 2  # the slots, and the base sequence of each
 LARGEST_BATCH = 16  # sequences; more of them on two cores do not write faster
-SEQUENCES = BACKGROUND + LARGEST_BATCH + LARGEST_BATCH  # a verification waits beside a request
+# A verification waits beside a request, and each may carry a suffix.
+SEQUENCES = BACKGROUND + LARGEST_BATCH + LARGEST_BATCH + len(FOREGROUND)
+STALE = 16  # tokens that may come before a suffix until it is evaluated again
 
 Logits = npt.NDArray[np.float32]
 Row = tuple[int, int, int, bool]  # token, position, sequence, whether its logits are wanted
@@ -39,23 +41,39 @@ class Decoder(Protocol):
 
     n_ctx: int
 
+    @property
+    def markers(self) -> tuple[int, int]: ...  # before and behind a suffix, -1 for none
     def tokens_of(self, prompt: Prompt) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
     def is_end(self, token: int) -> bool: ...
     def decode(self, rows: Sequence[Row]) -> Status: ...
     def logits(self, row: int) -> Logits: ...
-    def copy(self, source: int, target: int) -> None: ...
+    def copy(self, source: int, target: int, start: int = 0, end: int = -1) -> None: ...
+    def shift(self, sequence: int, start: int, by: int) -> None: ...
     def drop(self, sequence: int, start: int = 0) -> None: ...
 
 
 @dataclass(slots=True)
 class Slot:
-    """A base sequence, the tokens it holds, when it was last used, and by which batch it is."""
+    """A base sequence, the tokens it holds, when it was last used, and by which batch it is.
+    `stale` counts the tokens written before a suffix since that was evaluated."""
 
     base: int
     tokens: list[int] = field(default_factory=list)
     used: int = 0
     batch: "Batch | None" = None
+    stale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A suffix that was evaluated already, in a sequence of its own, while what stands before it
+    is being read: `tokens`, which belong at the position `start`; `stale` as in `Slot`."""
+
+    sequence: int
+    start: int
+    tokens: list[int]
+    stale: int
 
 
 class ContextFullError(Exception):
@@ -73,12 +91,47 @@ class Slots:
 
     def take(self, batch: "Batch", tokens: Sequence[int]) -> Slot:
         """Give a batch the slot that holds most of `tokens`, or the one unused for longest; what
-        else that held is dropped."""
+        else that held is dropped, but for a suffix that comes again: that is carried along."""
         slot = self._best(batch.priority, tokens)
         self._clock += 1
         slot.used, slot.batch = self._clock, batch
-        self.cut(slot, common_prefix([slot.tokens, tokens]))
+        kept = common_prefix([slot.tokens, tokens])
+        batch.carried = self._carry(slot, tokens, kept)
+        self.cut(slot, kept)
         return slot
+
+    def _carry(self, slot: Slot, tokens: Sequence[int], kept: int) -> Carried | None:
+        """Lift the suffix that a slot holds, if it also ends `tokens` behind another prefix.
+
+        Its keys are moved to where it now belongs; they still have seen the prefix as it was. So
+        its marker is read again, and all of it once that is too long ago (docs/engine.md).
+        """
+        before, behind = self.decoder.markers
+        if before not in slot.tokens or behind not in slot.tokens or before not in tokens:
+            return None
+        old, new = slot.tokens.index(before), list(tokens).index(before)
+        suffix = slot.tokens[old + 1 : slot.tokens.index(behind)]
+        stale = slot.stale + abs(new - old)
+        if kept > min(old, new) or suffix != tokens[new + 1 :] or stale > STALE:
+            return None
+        carried = Carried(self.free.pop(), new + 1, suffix, stale)
+        self.decoder.copy(slot.base, carried.sequence, old + 1, old + 1 + len(suffix))
+        self.cut(slot, kept)  # no cell is moved that two sequences have
+        self.decoder.shift(carried.sequence, old + 1, new - old)
+        return carried
+
+    def put_down(self, slot: Slot, carried: Carried) -> None:
+        """Give a slot the suffix that was carried along; what is before it has been read."""
+        end = carried.start + len(carried.tokens)
+        self.decoder.copy(carried.sequence, slot.base, carried.start, end)
+        slot.tokens += carried.tokens
+        slot.stale = carried.stale
+        self.drop(carried)
+
+    def drop(self, carried: Carried) -> None:
+        """Give back the sequence of a carried suffix."""
+        self.decoder.drop(carried.sequence)
+        self.free.append(carried.sequence)
 
     def _best(self, priority: Priority, tokens: Sequence[int]) -> Slot:
         if priority == Priority.VERIFY:
@@ -93,6 +146,8 @@ class Slots:
         """Drop what a slot holds from a position on."""
         self.decoder.drop(slot.base, start)
         del slot.tokens[start:]
+        if self.decoder.markers[0] not in slot.tokens:
+            slot.stale = 0
 
     def make_room(self, batch: "Batch") -> bool:
         """Forget what is needed least; False if nothing may be forgotten for this batch.
@@ -242,6 +297,7 @@ class Batch:
         self.tokens = [self.decoder.tokens_of(prompt) for prompt in prompts]
         self.strands = [Strand.of(i, prompt) for i, prompt in enumerate(prompts)]
         self.slot: Slot | None = None
+        self.carried: Carried | None = None
         self.ended = False
         self.cached_tokens = 0
         self.evaluated = 0
@@ -267,32 +323,53 @@ class Batch:
         if self.slot is None or self.ended:
             return
         self.ended, self.slot.batch = True, None
+        if self.carried is not None:
+            self.slots.drop(self.carried)
         for strand in self.strands[1:]:
             self.decoder.drop(strand.seq_id)
             self.slots.free.append(strand.seq_id)
 
     def _read_prompts(self, slot: Slot, shared: int) -> Iterator[tuple[int, str, float] | None]:
         self.cached_tokens = len(slot.tokens)
-        head = self.tokens[0][self.cached_tokens : shared]
-        rows = [(t, self.cached_tokens + i, slot.base, False) for i, t in enumerate(head)]
+        if self.carried is not None:
+            yield from self._read_head(slot, self.carried.start)
+            self.cached_tokens += len(self.carried.tokens)
+            self.slots.put_down(slot, self.carried)
+            self.carried = None
+        yield from self._read_head(slot, shared)
+        for strand in self.strands[1:]:
+            self.decoder.copy(slot.base, strand.seq_id)
+        yield from self._read_tails(slot, shared)
+
+    def _read_head(self, slot: Slot, end: int) -> Iterator[None]:
+        """Read what all prompts share, up to a position."""
+        start = len(slot.tokens)
+        head = self.tokens[0][start:end]
+        rows = [(t, start + i, slot.base, False) for i, t in enumerate(head)]
         for part in slices(rows):
             yield from self._decode(part)
             slot.tokens += [row[0] for row in part]
             yield None
-        for strand in self.strands[1:]:
-            self.decoder.copy(slot.base, strand.seq_id)
-        tails = [
-            (token, position, strand.seq_id, position == len(tokens) - 1)
-            for strand, tokens in zip(self.strands, self.tokens, strict=True)
+
+    def _read_tails(self, slot: Slot, shared: int) -> Iterator[tuple[int, str, float] | None]:
+        """Read the rest of each prompt, once for those that are equal, and sample first tokens."""
+        alike = dict[tuple[int, ...], list[Strand]]()
+        for strand in self.strands:
+            alike.setdefault(tuple(self.tokens[strand.index]), []).append(strand)
+        rows = [
+            (token, position, strands[0].seq_id, position == len(tokens) - 1)
+            for tokens, strands in alike.items()
             for position, token in enumerate(tokens[shared:], start=shared)
         ]
-        by_sequence = {strand.seq_id: strand for strand in self.strands}
-        for part in slices(tails):
+        by_sequence = {strands[0].seq_id: strands for strands in alike.values()}
+        for part in slices(rows):
             yield from self._decode(part)
             slot.tokens += [token for token, _, seq_id, _ in part if seq_id == slot.base]
             for row, (_, _, seq_id, wanted) in enumerate(part):
-                if wanted:
-                    yield from self._take(by_sequence[seq_id], row)
+                for strand in by_sequence[seq_id] if wanted else ():
+                    if strand.seq_id != seq_id:
+                        self.decoder.copy(seq_id, strand.seq_id, shared)
+                    yield from self._take(strand, row)
             yield None
 
     def _write_answers(self, slot: Slot) -> Iterator[tuple[int, str, float] | None]:
