@@ -32,6 +32,7 @@ from cascade_lsp.turn import (
     Tier,
     Turn,
     Watch,
+    choose,
     joined,
     own_matrix,
 )
@@ -234,25 +235,14 @@ class Cascade:
         return self._record(place, chosen, (time.perf_counter() - place.started) * 1000)
 
     async def _best(self, place: Place, attempts: Sequence[Attempt]) -> int:
-        """Return the attempt to answer with: over the tests of all tiers, the usable answer that
-        fails fewest of the trusted tests and the project's own, passes most of those, then of the
-        others; the larger tier's where they tie, but what the user wrote gives way only to what
-        is better."""
+        """Return the attempt to answer with, by the tests of all tiers."""
         if len(attempts) == 1:
             return 0
         programs = [place.program(attempt.text, whole=False) for attempt in attempts]
         texts = [a.text if p else None for a, p in zip(attempts, programs, strict=True)]
         ran = await self._runner.matrix(place, programs)
         matrix = joined(ran, own_matrix(place, texts))
-
-        def rank(i: int) -> tuple[bool, int, int, int, int]:
-            evidence = attempts[i].evidence
-            usable = not evidence.empty and evidence.syntax_ok
-            last = len(attempts) if attempts[i].tier == DOCUMENT else i
-            passed, failed = matrix.trusted(i)
-            return usable, -failed, passed, matrix.score(i)[0], last
-
-        return max(range(len(attempts)), key=rank)
+        return choose(matrix, [a.evidence for a in attempts], [a.tier for a in attempts])
 
     # -- small things --------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from cascade_lsp import confidence, fim, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Engine, Generated, Priority, Prompt, Token, Usage, collect
-from cascade_lsp.ledger import Attempt, TestRun
+from cascade_lsp.ledger import DOCUMENT, Attempt, TestRun
 from cascade_lsp.owntests import OwnTests
 from cascade_lsp.plans import Plan, Step
 from cascade_lsp.policy import Evidence, Execution, Policy, decide
@@ -262,28 +262,20 @@ class Turn:
     def _evidence(
         self, asked: Asked, dropped: Dropped, matrix: Matrix, own: Matrix, s: int
     ) -> Evidence:
-        n_s, n_tests, n_t = matrix.score(s)
-        passed, failed = matrix.trusted(s)
-        own_passed, own_failed = own.trusted(s)
         written, place = asked.solutions[s], self.place
-        silent = sum(n for label, n in dropped.items() if label in testgen.SILENT)
-        return Evidence(
+        own_passed, own_failed = own.trusted(s)
+        seen = evidence_of(
+            matrix,
+            s,
             execution=self._execution(asked.programs[s]),
-            empty=not written.text.strip(),
+            text=written.text,
             syntax_ok=not testable.breaks_syntax(place.context, written.text),
-            n_tests=n_tests,
-            n_s=n_s,
-            n_t=n_t,
-            k=len(asked.solutions),
-            trusted_passed=passed,
-            trusted_failed=failed,
-            inconclusive=matrix.inconclusive(s) + silent,
+            dropped=dropped,
             # A whole function's first tokens only repeat its head.
-            confidence=None if place.stub else confidence.confidence(written.logprobs),
-            # One that gives no verdict is as if it were not there.
-            own_passed=own_passed,
-            own_failed=own_failed,
+            logprobs=() if place.stub else written.logprobs,
         )
+        # One that gives no verdict is as if it were not there.
+        return replace(seen, own_passed=own_passed, own_failed=own_failed)
 
     def _execution(self, program: str | None) -> Execution:
         if isinstance(self.place.target, Untestable):
@@ -293,6 +285,53 @@ class Turn:
         if not self.step.tests:
             return "not_asked"
         return "ran" if program or self.place.stub else "not_testable"
+
+
+def evidence_of(
+    matrix: Matrix,
+    s: int,
+    *,
+    execution: Execution,
+    text: str,
+    syntax_ok: bool,
+    dropped: Dropped,
+    logprobs: Sequence[float],
+) -> Evidence:
+    """Return what is known of solution `s`: of its tests, the ones that were `dropped` by reason,
+    its text, and, where a continuation was written, its tokens' `logprobs`."""
+    n_s, n_tests, n_t = matrix.score(s)
+    passed, failed = matrix.trusted(s)
+    silent = sum(n for label, n in dropped.items() if label in testgen.SILENT)
+    return Evidence(
+        execution=execution,
+        empty=not text.strip(),
+        syntax_ok=syntax_ok,
+        n_tests=n_tests,
+        n_s=n_s,
+        n_t=n_t,
+        k=len(matrix.outcomes),
+        trusted_passed=passed,
+        trusted_failed=failed,
+        inconclusive=matrix.inconclusive(s) + silent,
+        confidence=confidence.confidence(logprobs),
+    )
+
+
+def choose(matrix: Matrix, evidence: Sequence[Evidence], tiers: Sequence[str]) -> int:
+    """Return the attempt to answer with, given the tests of all tiers on the answers of all.
+
+    The usable answer that fails fewest of the trusted tests and the project's own, passes most of
+    those, then of the others; the larger tier's where they tie, but what the user wrote gives way
+    only to what is better.
+    """
+
+    def rank(i: int) -> tuple[bool, int, int, int, int]:
+        usable = not evidence[i].empty and evidence[i].syntax_ok
+        last = len(tiers) if tiers[i] == DOCUMENT else i
+        passed, failed = matrix.trusted(i)
+        return usable, -failed, passed, matrix.score(i)[0], last
+
+    return max(range(len(tiers)), key=rank)
 
 
 async def continued(tier: Tier, context: Context, *, priority: Priority) -> tuple[Generated, Usage]:

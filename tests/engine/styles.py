@@ -26,7 +26,7 @@ MOST_TOKENS = 64
 MOVED = {"psm-moved": 1, "psm-moved-text": 2}  # markers that are evaluated after every character
 SPARE = 7  # the sequence in which a suffix is moved
 # Two ways to move a suffix: with its marker, or behind a marker that is evaluated again.
-MODELS = ("0.5B", "1.5B", "0.5B Q4_0")
+MODELS = ("0.5B", "1.5B")
 STYLES = ("prefix", "psm", "psm-150", "psm-moved", "psm-moved-text", "spm", "spm-psm")
 
 
@@ -195,14 +195,16 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
 
 def run(data: Path, out: Path, threads: int, only: Sequence[str], styles: Sequence[str]) -> None:
     """Study every place with every model that has not been studied yet."""
-    from tests.engine.styles_llama import Llama, requantize
+    from tests.engine.styles_llama import Llama
 
     known = catalogue.load()
-    small, large = (catalogue.require(known.default(role)) for role in ("small", "large"))
-    files = {"0.5B": small, "1.5B": large, "0.5B Q4_0": out.with_suffix(".q4_0.gguf")}
-    if "0.5B Q4_0" in only and not files["0.5B Q4_0"].exists():
-        requantize(small, files["0.5B Q4_0"], threads)
-    models = {name: Llama(files[name], threads) for name in only}
+    roles = dict(zip(MODELS, ("small", "large"), strict=True))
+    models = {
+        Path(name).stem if name not in roles else name: Llama(
+            catalogue.require(known.default(roles[name])) if name in roles else Path(name), threads
+        )
+        for name in only
+    }
     done = {(row["model"], row["set"], row["id"]) for row in rows_of(out)}
     with out.open("a") as file:
         for place in order(data):
@@ -230,7 +232,7 @@ def main() -> None:
     one.add_argument("data", type=Path)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--threads", type=int, default=1)
-    one.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    one.add_argument("--models", nargs="+", default=MODELS, help="0.5B, 1.5B, or a GGUF file")
     one.add_argument("--styles", nargs="+", default=STYLES, choices=STYLES)
     two = commands.add_parser("judge")
     two.add_argument("rows", type=Path)

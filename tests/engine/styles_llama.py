@@ -98,16 +98,3 @@ class Llama:
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     for start in range(0, len(rows), SLICE):
         yield rows[start : start + SLICE]
-
-
-def requantize(source: Path, target: Path, threads: int) -> None:
-    """Write a model's weights as Q4_0."""
-    options = llama.llama_model_quantize_default_params()
-    options.nthread, options.ftype = threads, llama.LLAMA_FTYPE_MOSTLY_Q4_0
-    options.allow_requantize = True
-    fresh = target.with_suffix(".new")
-    status = llama.llama_model_quantize(
-        str(source).encode(), str(fresh).encode(), ctypes.byref(options)
-    )
-    assert status == 0, status
-    fresh.replace(target)
