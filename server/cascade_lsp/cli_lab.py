@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,8 +14,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from cascade_lsp.errors import UsageError
+from cascade_lsp.terminal import Json, print_json
 
 lab = typer.Typer(
     help="Measure whether the cascade pays, and find the plan that does.", no_args_is_help=True
@@ -149,6 +151,80 @@ def lab_execute(
                 bar.advance(task)
 
     asyncio.run(executed())
+
+
+@lab.command(
+    "run", epilog="Example:\n\n  cascade lab run problems.jsonl --plan default --out answers.jsonl"
+)
+def lab_run(
+    problems: Problems = None,
+    out: Annotated[
+        Path, typer.Option(help="Rows are added here; problems it has are not asked again.")
+    ] = Path("answers.jsonl"),
+    plan: Annotated[str | None, typer.Option(help="A plan; by default the one in force.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Only this many problems; 0: all.")] = 0,
+) -> None:
+    """Ask the shipped cascade, live, to solve problems; their tests are never shown to it."""
+    from cascade_lsp.lab import live
+    from cascade_lsp.lab.problems import load, shipped
+    from cascade_lsp.lab.rows import Rows
+
+    chosen = (load(problems) if problems else shipped("functions"))[: limit or None]
+
+    async def answered() -> None:
+        with Rows(out) as rows, _progress() as bar:
+            done = {row["problem"] for row in rows.had}
+            todo = [problem for problem in chosen if problem.id not in done]
+            task = bar.add_task("answering", total=len(chosen), completed=len(chosen) - len(todo))
+            async for row in live.run(todo, plan):
+                rows.add(row)
+                bar.advance(task)
+
+    asyncio.run(answered())
+
+
+@lab.command("judge", epilog="Example:\n\n  cascade lab judge answers.jsonl problems.jsonl")
+def lab_judge(
+    answers: Annotated[Path, typer.Argument(help="What `cascade lab run` wrote.")],
+    problems: Problems = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the verdicts go; by default beside the answers.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the hidden tests on answers, in the sandbox, and say how many are right."""
+    from cascade_lsp.lab import live
+    from cascade_lsp.lab.problems import load, shipped
+    from cascade_lsp.lab.rows import Rows, read
+
+    known = {p.id: p for p in (load(problems) if problems else shipped("functions"))}
+    given = list(read(answers))
+    if lost := [row["problem"] for row in given if row["problem"] not in known]:
+        raise UsageError(f"No problem file given here has {', '.join(lost[:3])}. Name it, too.")
+
+    async def judged() -> list[dict[str, Any]]:
+        with Rows(out or answers.with_suffix(".verdicts.jsonl")) as rows, _progress() as bar:
+            done = {row["problem"] for row in rows.had}
+            todo = [row for row in given if row["problem"] not in done]
+            task = bar.add_task("judging", total=len(given), completed=len(given) - len(todo))
+            verdicts = list(rows.had)
+            async for row in live.judge(todo, known):
+                rows.add(row)
+                verdicts.append(row)
+                bar.advance(task)
+            return verdicts
+
+    found = live.summary(given, asyncio.run(judged()))
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("set", "problems", "right", "share", "escalated", "median s"):
+        table.add_column(name, justify="left" if name == "set" else "right")
+    for one in found:
+        cells = f"{one['share']:.1%}", f"{one['escalated']:.0%}", f"{one['median_s']:.1f}"
+        table.add_row(one["set"], str(one["problems"]), str(one["right"]), *cells)
+    Console().print(table, highlight=False)
 
 
 def _progress() -> Progress:

@@ -41,7 +41,7 @@ def humaneval(row: Row) -> Problem | None:
         id=str(row["task_id"]),
         prompt=row["prompt"].rstrip() + "\n    ",
         suffix="",
-        test=f"{_plain(row['test'])}\ncheck({entry})\n",
+        test=_plain(row["test"]),
         entry_point=entry,
         language="python",
         source="humaneval",
@@ -169,11 +169,13 @@ def infilling(row: Row) -> Problem | None:
     entry = row["entry_point"]
     return Problem(
         id=f"{group}#{kind}/{number}",
-        **_hole(row["prompt"], row["canonical_solution"], row["suffix"]),
-        test=f"{row['test']}\ncheck({entry})\n",
+        prompt=row["prompt"],
+        suffix=row["suffix"],
+        test=row["test"],
         entry_point=entry,
         language="python",
         source=kind,
+        solution=row["canonical_solution"],
     )
 
 
@@ -183,14 +185,15 @@ def santacoder(row: Row) -> Problem | None:
         return None
     group, _, number = row["name"].partition(".json-")
     entry = re.findall(r"^def (\w+)", row["prompt"], re.MULTILINE)
-    prompt = row["prompt"].removesuffix("\n") + "\n"
     return Problem(
         id=f"{group.removeprefix('humaneval-')}#line/{number}",
-        **_hole(prompt, row["canonical_solution"] + "\n", row["suffix"]),
+        prompt=row["prompt"].removesuffix("\n") + "\n",
+        suffix=row["suffix"],
         test=row["tests"],
         entry_point=entry[-1] if entry else "",
         language="python",
         source="santacoder",
+        solution=row["canonical_solution"] + "\n",
     )
 
 
@@ -214,18 +217,6 @@ def adapt(format: str, path: Path) -> Iterator[Problem]:
             raise UsageError(f"{path}:{number} is not a row of {format}: {error!r}.") from error
         if problem is not None:
             yield problem
-
-
-def _hole(before: str, hole: str, behind: str) -> dict[str, str]:
-    """Return prompt, solution and suffix of a hole. Where whole lines are missing the cursor stands
-    on a line of its own, indented as editors do it."""
-    if before.endswith("\n") and hole.endswith("\n") and hole.strip():
-        blank = len(hole) - len(hole.lstrip("\n"))
-        text = hole[blank:]
-        indent = text[: len(text) - len(text.lstrip(" \t"))]
-        before, hole = before + hole[:blank] + indent, text[len(indent) :].rstrip()
-        behind = "\n" + behind
-    return {"prompt": before, "solution": hole, "suffix": behind}
 
 
 def _whole(row: Row) -> str:

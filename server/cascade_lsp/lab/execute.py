@@ -113,9 +113,8 @@ class _Run:
         stub = await self._once(testable.stub_program(document, self.target))
         reference = [""] * len(self.tests)
         if self.problem.solution:
-            whole = testable.program(
-                self.context.completed(self.problem.solution), self.target, whole=False
-            )
+            document = self.problem.prompt + self.problem.solution + self.problem.suffix
+            whole = testable.program(document, self.target, whole=False)
             reference = await self._outcomes(whole) if whole else reference
         return [
             {"text": test.text, "trusted": test.trusted, "stub": a, "reference": b}
@@ -157,7 +156,7 @@ async def matrices(
     problems: Sequence[Problem], recorded: Mapping[str, Sequence[rows.Row]]
 ) -> AsyncIterator[rows.Row]:
     """Yield the pass matrices of problems; raise UsageError where nothing may be run."""
-    async with _sandbox() as sandbox:
+    async with opened() as sandbox:
         for problem in problems:
             yield await execute(problem, recorded[problem.id], sandbox, Limits())
 
@@ -165,7 +164,7 @@ async def matrices(
 async def failing(problems: Sequence[Problem], watch: Callable[[], None]) -> dict[str, str]:
     """Return the problems whose own solution does not pass, with what became of it."""
     failed = {}
-    async with _sandbox() as sandbox:
+    async with opened() as sandbox:
         for problem in problems:
             if problem.solution:
                 program = problem.program(problem.solution)
@@ -178,7 +177,7 @@ async def failing(problems: Sequence[Problem], watch: Callable[[], None]) -> dic
 
 
 @asynccontextmanager
-async def _sandbox() -> AsyncIterator[Sandbox]:
+async def opened() -> AsyncIterator[Sandbox]:
     """Give a sandbox for a while; raise UsageError where there is none."""
     sandbox = make_sandbox(SandboxOptions())
     assert sandbox is not None

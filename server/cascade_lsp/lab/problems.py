@@ -5,6 +5,7 @@ is known, `solution`. The document is prompt + suffix with the cursor between th
 that follows the completed document and fails where the answer is wrong.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -20,7 +21,12 @@ REQUIRED = ("id", "prompt", "suffix", "test", "entry_point", "language", "source
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A place to complete; `source` names the set it is from. Problems of one `group` are holes of
-    the same function and are drawn together where chance is measured."""
+    the same function and are drawn together where chance is measured.
+
+    Benchmarks often cut at a line's end. An editor would stand on a line of its own there, indented
+    like its block: `lead` and `trail` are the blanks and the line end that it adds, and belong to
+    the completion.
+    """
 
     id: str
     prompt: str
@@ -36,18 +42,40 @@ class Problem:
         return self.id.split("#", 1)[0]
 
     @property
+    def lead(self) -> str:
+        if not self.prompt.endswith("\n"):
+            return ""
+        last = self.prompt.rstrip().rsplit("\n", 1)[-1]
+        opens = last.rstrip().endswith((":", "{", "(", "["))
+        return last[: len(last) - len(last.lstrip())] + ("    " if opens else "")
+
+    @property
+    def trail(self) -> str:
+        inside = self.suffix and not self.suffix.startswith("\n")
+        return "\n" if self.prompt.endswith("\n") and inside else ""
+
+    @property
     def context(self) -> Context:
         """Return what the cascade sees of it: never the test, never the solution."""
+        before = self.prompt + self.lead
         return gather(
-            self.prompt + self.suffix,
-            len(self.prompt),
+            before + self.trail + self.suffix,
+            len(before),
             uri=f"lab:{self.id}",
             language=self.language,
         )
 
-    def program(self, text: str) -> str:
-        """Return the document with an answer in it, and the hidden tests behind it."""
-        return f"{self.prompt}{text}{self.suffix}\n{self.test}\n"
+    def completion(self, answer: str) -> str:
+        """Return an answer at the cursor as what belongs between prompt and suffix."""
+        return self.lead + answer + self.trail
+
+    def program(self, completion: str) -> str:
+        """Return the document with a completion in it, and the hidden tests behind it; a
+        `check(candidate)` that they only define is called."""
+        test = self.test
+        if re.search(r"^def check\(", test, re.M) and not re.search(r"^check\(", test, re.M):
+            test = f"{test}\ncheck({self.entry_point})"
+        return f"{self.prompt}{completion}{self.suffix}\n{test}\n"
 
 
 def load(paths: Sequence[Path]) -> list[Problem]:
