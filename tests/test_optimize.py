@@ -19,7 +19,7 @@ from tests import models
 from tests.fetching import write_gguf
 
 NAME = "qwen2.5-coder-0.5b-instruct-q4_k_m"
-MADE = f"{NAME}-q4_0"
+MADE = f"{NAME}-iq4_nl"
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ async def test_the_real_model_is_rewritten_entered_and_measured(home: Path) -> N
     assert made == catalogue.load().find(MADE)
     assert catalogue.verify(made) == home / f"{MADE}.gguf"
     assert made.size_bytes < small().size_bytes
-    assert (made.quantization, made.role, made.run_here) == ("Q4_0", None, False)
+    assert (made.quantization, made.role, made.run_here) == ("IQ4_NL", None, False)
     assert (made.style, made.licence) == (small().style, small().licence)
     rewriting = [done for what, done, total in steps if what.startswith("Rewriting")]
     assert rewriting == sorted(rewriting) and rewriting[-1] == small().size_bytes
@@ -63,7 +63,7 @@ async def test_the_real_model_is_rewritten_entered_and_measured(home: Path) -> N
 
     with pytest.raises(UsageError, match=f"optimized already.*models remove {MADE}"):
         optimize.optimize(small())
-    with pytest.raises(UsageError, match="is Q4_0 already"):
+    with pytest.raises(UsageError, match="is IQ4_NL already"):
         optimize.optimize(made)
     catalogue.remove(made)
     assert catalogue.require(small())
@@ -71,7 +71,12 @@ async def test_the_real_model_is_rewritten_entered_and_measured(home: Path) -> N
 
 @pytest.mark.parametrize(
     ("quantization", "words"),
-    [("Q4_0", "is Q4_0 already"), ("Q3_K_M", "does not improve on"), ("unknown", "Q8_0")],
+    [
+        ("IQ4_NL", "is IQ4_NL already"),
+        ("Q4_0", "does not improve on"),
+        ("Q3_K_M", "does not improve on"),
+        ("unknown", "Q8_0"),
+    ],
 )
 def test_what_cannot_gain_is_refused(quantization: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):

@@ -1,8 +1,9 @@
 """Make a faster layout of an installed model for CPUs, and measure what that gained.
 
-llama.cpp repacks Q4_0 weights for the CPU that it runs on, which it cannot do with most other
-layouts. The rewritten file becomes a model of the user's own; nothing uses it by itself, because
-rounding weights a second time may cost quality, which speed does not show.
+llama.cpp repacks IQ4_NL weights for the CPU that it runs on, which it cannot do with most other
+layouts; of those that it can, this one keeps most of a model (docs/engine.md). The rewritten file
+becomes a model of the user's own; nothing uses it by itself, because rounding weights a second time
+may cost quality, which speed does not show.
 """
 
 import re
@@ -26,13 +27,13 @@ from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 
-SUFFIX = "-q4_0"
+SUFFIX = "-iq4_nl"
 ROUNDS, READ_LINES, WRITE_TOKENS = 5, 12, 24
 STEADY = 1.5
 WORTH = 1.05  # times as fast, below which a layout is no gain on a machine that does other things
 
 _PROGRAM = (sys.executable, "-P", "-m", "cascade_lsp.engine.requantize")
-# More bits per weight than Q4_0 has: what takes up less would only grow, and gain no precision.
+# More bits per weight than IQ4_NL has: what takes up less would only grow, and gain no precision.
 _LARGER = re.compile(r"(ALL_)?F32|B?F16|Q8_0|Q6_K|Q5_\w+|Q4_1|Q4_K\w*")
 
 
@@ -78,7 +79,7 @@ class Gain:
 
 
 def optimize(model: Model, progress: Progress = silent) -> Model:
-    """Rewrite an installed model as Q4_0 and enter it as a model of the user's own.
+    """Rewrite an installed model as IQ4_NL and enter it as a model of the user's own.
 
     Raises UsageError where there is nothing to gain or it was done before; ModelError with the
     remedy where the disk or llama.cpp refuses.
@@ -104,10 +105,10 @@ def _planned(model: Model) -> Model:
     if not _LARGER.fullmatch(model.quantization):
         raise UsageError(
             f"{model.name} is {model.quantization} already, so there is nothing to gain: what "
-            "`cascade models optimize` makes is Q4_0."
-            if model.quantization == "Q4_0"
-            else f"{model.name} is {model.quantization}, which Q4_0 does not improve on. Optimize "
-            "a model of more bits per weight, such as Q4_K_M or Q8_0."
+            "`cascade models optimize` makes is IQ4_NL."
+            if model.quantization == "IQ4_NL"
+            else f"{model.name} is {model.quantization}, which IQ4_NL does not improve on. "
+            "Optimize a model of more bits per weight, such as Q4_K_M or Q8_0."
         )
     name = model.name + SUFFIX
     known = {status.model.name: status for status in catalogue.load().status()}
@@ -116,7 +117,7 @@ def _planned(model: Model) -> Model:
             f"{model.name} is optimized already: {name}. To make it anew, remove that one first: "
             f"`cascade models remove {name}`."
         )
-    return replace(model, name=name, quantization="Q4_0", role=None, run_here=False, sources=())
+    return replace(model, name=name, quantization="IQ4_NL", role=None, run_here=False, sources=())
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def _require_space(made: Model, partial: Path) -> None:
 
 
 def _rewrite(model: Model, source: Path, file: Path, progress: Progress) -> None:
-    what, said = f"Rewriting {model.name} as Q4_0", file.with_name("log")
+    what, said = f"Rewriting {model.name} as IQ4_NL", file.with_name("log")
     command = [*_PROGRAM, str(source), str(file)]
     with (
         said.open("wb") as log,

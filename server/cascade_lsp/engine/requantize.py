@@ -1,4 +1,4 @@
-"""Write a model's weights anew as Q4_0: `python -m cascade_lsp.engine.requantize SOURCE TARGET`.
+"""Write a model's weights anew as IQ4_NL: `python -m cascade_lsp.engine.requantize SOURCE TARGET`.
 
 A program of its own, because it loads llama.cpp and may be ended at any moment. It prints how
 many of the tensors are done, as "DONE TOTAL", and its errors to stderr.
@@ -26,7 +26,7 @@ def main(source: str, target: str) -> int:
     llama.llama_log_set(log, ctypes.c_void_p(0))
     llama.llama_backend_init()
     options = llama.llama_model_quantize_default_params()
-    options.ftype = llama.LLAMA_FTYPE_MOSTLY_Q4_0
+    options.ftype = llama.LLAMA_FTYPE_MOSTLY_IQ4_NL
     options.allow_requantize = True
     names = os.fsencode(source), os.fsencode(target)
     return int(llama.llama_model_quantize(*names, ctypes.byref(options)))
