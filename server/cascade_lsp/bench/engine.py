@@ -97,8 +97,8 @@ async def beside_bare(worker: Worker, bare: Bare, size: Size) -> Figures:
     async def by_worker(text: str) -> None:
         run, usage = await worker.whole([asked(text, size.written)])
         fresh = usage["prompt_tokens"] - usage["cached_tokens"]
-        read["worker"].append(fresh / (run.tokens[0] - run.asked))
-        write["worker"].append((len(run.tokens) - 1) / (run.tokens[-1] - run.tokens[0]))
+        read["worker"].append(fresh / (run.read - run.asked))
+        write["worker"].append((usage["new_tokens"] - 1) / run.write_s)
 
     async def by_bare(text: str) -> None:
         done = await bare.run(text, size.written)

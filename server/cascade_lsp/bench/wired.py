@@ -76,10 +76,10 @@ class Bare(Spawned):
 
 @dataclass(slots=True)
 class Run:
-    """One request to the worker: when it was sent, when each token came and when it ended."""
+    """One request to the worker: when it was sent, when its prompts were read, when it ended."""
 
     asked: float = field(default_factory=time.perf_counter)
-    tokens: list[float] = field(default_factory=list)
+    read: float = 0.0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     ended: "asyncio.Future[dict[str, Any]]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -94,7 +94,7 @@ class Run:
     @property
     def write_s(self) -> float:
         """Return the seconds between the first token and the end."""
-        return self.at_end - self.tokens[0]
+        return self.at_end - self.read
 
 
 class Worker(Spawned):
@@ -122,8 +122,8 @@ class Worker(Spawned):
             while True:
                 event = await self.hear()
                 run, now = self._runs[event["id"]], time.perf_counter()
-                if event["ev"] == "token":
-                    run.tokens.append(now)
+                if event["ev"] == "read":
+                    run.read = now
                     run.begun.set()
                 elif event["ev"] == "end":
                     run.at_end = now
@@ -154,6 +154,6 @@ class Worker(Spawned):
         """Send a request and wait for its end; return it with the worker's last word on it."""
         run = self.run(self.begin(prompts, priority))
         event = await run.ended
-        if event["reason"].startswith("refused") or not run.tokens:
+        if event["reason"].startswith("refused") or not run.read:
             raise EngineError(f"The worker did not compute: {event['reason']}.")
         return run, event["usage"]

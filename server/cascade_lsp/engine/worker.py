@@ -25,6 +25,8 @@ from cascade_lsp.engine import Priority, Usage, wire
 from cascade_lsp.engine.model import Model, facts, load, probe, threads
 from cascade_lsp.engine.slots import Batch, ContextFullError, Slots, common_prefix
 
+SHOWN_S = 0.05  # between two looks at what is being written
+
 
 @dataclass(slots=True)
 class Job:
@@ -51,6 +53,7 @@ class Worker:
         self.current: Job | None = None
         self.computing = False
         self.open = True
+        self.flushed = 0.0
 
     # -- on the reading thread -----------------------------------------------------------------
 
@@ -87,6 +90,7 @@ class Worker:
             self.model.carry_on()
             self.current = self._most_urgent()
             while self.open and (self.current is None or not self.messages.empty()):
+                self.channel.flush()
                 self._take(self.messages.get())
                 self.current = self._most_urgent()
             if self.open and self.current:
@@ -123,10 +127,13 @@ class Worker:
         self.jobs[message["id"]] = Job(message["id"], priority, batch, batch.run())
 
     def _step(self, job: Job) -> None:
-        """Compute a job up to its next pause, streaming its tokens."""
+        """Compute a job up to its next pause, streaming its tokens: whole lines at once, others as
+        often as eyes can follow, because who reads them takes a core from who computes."""
         try:
             for item in job.steps:
                 if item is None:
+                    if time.perf_counter() - self.flushed > SHOWN_S:
+                        self._flush()
                     return
                 seq, text, logprob = item
                 if not job.read:
@@ -134,7 +141,9 @@ class Worker:
                     usage = asdict(self._usage(job))
                     self.send({"ev": "read", "id": job.id, "usage": usage})
                 event = {"ev": "token", "id": job.id, "seq": seq, "text": text}
-                self.send(event | {"logprob": round(logprob, 5)})
+                self.channel.write(wire.encode(event | {"logprob": round(logprob, 5)}))
+                if "\n" in text:
+                    self._flush()
         except ContextFullError:
             self._end(job, "context_full")
             return
@@ -151,7 +160,11 @@ class Worker:
     def send(self, event: dict[str, Any]) -> None:
         """Write one event and flush it."""
         self.channel.write(wire.encode(event))
+        self._flush()
+
+    def _flush(self) -> None:
         self.channel.flush()
+        self.flushed = time.perf_counter()
 
     def _usage(self, job: Job) -> Usage:
         batch = job.batch

@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal, Protocol
 
-from cascade_lsp.engine import Engine, Piece, Priority, Prompt, Token
+from cascade_lsp.engine import Engine, Piece, Priority, Prompt, Usage
 from cascade_lsp.lab import rows
 from cascade_lsp.lab.replay import Spent
 
@@ -117,17 +117,13 @@ async def measure(engine: Engine, watch: Callable[[], None] = lambda: None) -> S
 
 async def _step(engine: Engine, width: int) -> float:
     """Return the milliseconds of one decode of so many sequences."""
-    prompt = (Piece("text", "def area(width, height):\n"),)
-    prompts = [Prompt(prompt, STEPS, temperature=1.0, seed=seed) for seed in range(width)]
-    times = dict[int, float]()
-    counts = dict.fromkeys(range(width), 0)
-    async for item in engine.generate(prompts, priority=Priority.VERIFY):
-        if isinstance(item, Token):
-            counts[item.seq] += 1
-            if counts[item.seq] == min(counts.values()):
-                times[counts[item.seq]] = time.perf_counter()
-    whole = [n for n in times if n >= 1]
-    return (times[max(whole)] - times[min(whole)]) / (max(whole) - min(whole)) * 1000
+    prompt = Prompt((Piece("text", "def area(width, height):\n"),), STEPS)
+    times, usage = list[float](), Usage()
+    async for item in engine.generate([prompt] * width, priority=Priority.VERIFY):
+        if isinstance(item, Usage):  # once when the prompts are read, once at the end
+            times.append(time.perf_counter())
+            usage = item
+    return (times[-1] - times[0]) / (usage.new_tokens / width - 1) * 1000
 
 
 async def _read_per_s(engine: Engine, turn: int) -> float:
@@ -135,7 +131,7 @@ async def _read_per_s(engine: Engine, turn: int) -> float:
     began = time.perf_counter()
     tokens = 0
     async for item in engine.generate([Prompt((Piece("text", text),), 1)]):
-        if not isinstance(item, Token):
+        if isinstance(item, Usage):
             tokens = item.prompt_tokens
     return tokens / (time.perf_counter() - began)
 
