@@ -1,8 +1,9 @@
 """The commands of the laboratory: from problems to records, plans and reports."""
 
 import asyncio
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -225,6 +226,93 @@ def lab_judge(
         cells = f"{one['share']:.1%}", f"{one['escalated']:.0%}", f"{one['median_s']:.1f}"
         table.add_row(one["set"], str(one["problems"]), str(one["right"]), *cells)
     Console().print(table, highlight=False)
+
+
+@lab.command("prices", epilog="Example:\n\n  cascade lab prices --out prices.json")
+def lab_prices(
+    out: Annotated[Path, typer.Option(help="Where the speeds go.")] = Path("prices.json"),
+    model: Annotated[
+        list[str] | None, typer.Option(help="Which models; by default the small and large one.")
+    ] = None,
+) -> None:
+    """Measure what tokens cost on this machine, for batches of every size; let nothing else run."""
+    from cascade_lsp import catalogue
+    from cascade_lsp.bench.processes import machine
+    from cascade_lsp.lab import prices
+    from cascade_lsp.lab.record import Engines
+
+    known = catalogue.load()
+    names = model or [known.default(role).name for role in ("small", "large")]
+
+    async def measured() -> dict[str, prices.Speed]:
+        engines = Engines()
+        try:
+            with _progress() as bar:
+                total = len(names) * len(prices.WIDTHS) * prices.REPEATS
+                task = bar.add_task("measuring", total=total)
+                return {
+                    name: await prices.measure(engines.of(name), lambda: bar.advance(task))
+                    for name in names
+                }
+        finally:
+            await engines.close()
+
+    found = prices.as_row(asyncio.run(measured()))
+    out.write_text(json.dumps({"machine": machine(), **found}, indent=2) + "\n", encoding="utf-8")
+    Console().print_json(json.dumps(found))
+
+
+@lab.command(
+    "report",
+    epilog="Example:\n\n  cascade lab report records.jsonl matrix.jsonl problems.jsonl",
+)
+def lab_report(
+    records: Annotated[Path, typer.Argument(help="What `cascade lab record` wrote.")],
+    matrix: Annotated[Path, typer.Argument(help="What `cascade lab execute` wrote.")],
+    problems: Problems = None,
+    prices: Annotated[
+        Path, typer.Option(help="What `cascade lab prices` measured.", exists=True)
+    ] = Path("prices.json"),
+    price: Annotated[
+        Literal["seconds", "gflop", "dollars"],
+        typer.Option(help="seconds of this machine, tokens times parameters, or a remote's money."),
+    ] = "seconds",
+    per_million: Annotated[
+        tuple[float, float],
+        typer.Option(help="Dollars per million tokens read and written, of the remote tier."),
+    ] = (0.1, 0.4),
+    source: Annotated[str | None, typer.Option(help="Only the problems of this set.")] = None,
+) -> None:
+    """Choose plans by resplits, and print what they give beside every baseline."""
+    from cascade_lsp import catalogue
+    from cascade_lsp.lab import prices as pricing
+    from cascade_lsp.lab import replay, report, search
+    from cascade_lsp.lab.problems import load, shipped
+    from cascade_lsp.lab.rows import read
+
+    known = catalogue.load()
+    models = {role: known.default(role) for role in ("small", "large")}
+    speeds = pricing.from_row(json.loads(prices.read_text("utf-8")))
+    seconds = pricing.Seconds(speeds)
+    large = models["large"].name
+    lists: dict[str, pricing.Price] = {
+        "seconds": seconds,
+        "gflop": pricing.Operations({m.name: m.parameters for m in models.values()}),
+        "dollars": pricing.Dollars({large: per_million[0]}, {large: per_million[1]}, seconds),
+    }
+    chosen = load(problems) if problems else shipped("functions")
+    names = {role: model.name for role, model in models.items()}
+    cases = [
+        case
+        for case in replay.cases(chosen, read(records), read(matrix))
+        if set(names.values()) <= set(case.written) and source in (None, case.problem.source)
+    ]
+    if len(cases) < 10:
+        raise UsageError(f"Only {len(cases)} problems are recorded with both models and executed.")
+    bench = search.Bench(cases, names, lists[price])
+    with Console(stderr=True).status("Playing every plan on every problem"):
+        found = report.report(bench, search.candidates(bench))
+    Console().print(report.as_text(found), highlight=False, soft_wrap=True)
 
 
 def _progress() -> Progress:

@@ -1,11 +1,11 @@
 """Rate an answer without a label: the scores of the literature, a learned one, and their quality.
 
-Every rule reads what a model wrote for one case (its first k solutions, its tests, log-probabilities
-of the first, greedy solution) and gives the solution it picks with a score, higher meaning "more
-likely right". What rests on tests is 0 where there is none. Only outcome kinds are recorded, not
-values, so that two wrong answers are alike to a test that both fail. Tokens are recorded without
-their texts: what a chat answer says after it has repeated the function's head cannot be told from
-the head, so there is no rule on "the first three tokens of the body".
+Every rule reads what a model wrote for one case (its first k solutions, its tests, the token
+log-probabilities of the first, greedy solution) and gives the solution it picks with a score,
+higher meaning "more likely right". What rests on tests is 0 where there is none. Only outcome kinds
+are recorded, not values, so that two wrong answers are alike to a test that both fail. Tokens are
+recorded without their texts: what a chat answer says after it has repeated the function's head
+cannot be told from the head, so no rule reads "the first three tokens of the body".
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
