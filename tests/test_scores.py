@@ -24,13 +24,6 @@ SHARES = {"s", "pass_fraction", "codet", "b4", "mbr_exec", "agreement", "example
 LOGPROBS = (log(0.9), log(0.6), log(0.3), log(0.5))
 
 
-class ByIdentity(Case):
-    """A case that may be a key, whatever its mappings are."""
-
-    # Case.tests keeps what it found by case.
-    __hash__ = object.__hash__
-
-
 def case_of(
     *rows: str,
     examples: int = 0,
@@ -60,7 +53,7 @@ def case_of(
     solutions = tuple(Solution(i + 1, tuple(logprobs)) for i in range(len(rows)))
     tests = ((answer, 9),) if written else (("", 0),)
     problem = Problem("p", prompt, "", "", "f", "python", "toy")
-    return ByIdentity(problem, {"small": {"chat": Written((1, 1), solutions, tests)}}, matrix)
+    return Case(problem, {"small": {"chat": Written((1, 1), solutions, tests)}}, matrix)
 
 
 def choices(case: Case) -> dict[str, tuple[int, float]]:

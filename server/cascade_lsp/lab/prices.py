@@ -23,7 +23,8 @@ STEPS, REPEATS = 24, 3
 class Price(Protocol):
     """A price list: what a turn costs, in `unit`."""
 
-    unit: Unit
+    @property
+    def unit(self) -> Unit: ...
 
     def of(self, spent: Spent) -> float: ...
 

@@ -54,7 +54,7 @@ class Spent:
     check_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One problem, what the models wrote for it (by model, then style), and the pass matrix."""
 

@@ -439,7 +439,7 @@ class Quality:
     auroc: float
 
 
-def quality(probabilities: Sequence[float], labels: Sequence[bool]) -> Quality:
+def quality(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> Quality:
     """Return Brier's score (Brier 1950), its skill against always saying the base rate, the
     expected calibration error (arXiv 1706.04599) in bins of equal count, and the AUROC."""
     p, y = np.asarray(probabilities, dtype=float), np.asarray(labels, dtype=float)
@@ -460,7 +460,7 @@ def _calibration_error(p: Floats, y: Floats) -> float:
     return sum(off) / len(p)
 
 
-def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+def auroc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Return how often a right answer scores higher than a wrong one, a tie being half (Mann and
     Whitney 1947); not a number where all labels are alike."""
     values, right = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
