@@ -170,7 +170,8 @@ class Worker:
         batch = job.batch
         shared = common_prefix(batch.tokens)
         return Usage(
-            prompt_tokens=shared + sum(len(tokens) - shared for tokens in batch.tokens),
+            # Prompts that are equal are read once.
+            prompt_tokens=shared + sum(len(t) - shared for t in set(map(tuple, batch.tokens))),
             cached_tokens=batch.cached_tokens,
             new_tokens=sum(s.new_tokens for s in batch.strands),
             ms=round((time.perf_counter() - job.started) * 1000, 1),

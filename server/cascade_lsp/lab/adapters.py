@@ -136,7 +136,7 @@ for _arguments in [
 def exercism(row: Row) -> Problem | None:
     """Exercism (Python): exercises of one function, its unittest cases in the same script."""
     (name, stub), *more = row["stub"].items()
-    tests = next(iter(row["tests"].values()))
+    (tests, *_), (example, *_) = row["tests"].values(), row["example"].values()
     functions = [n for n in _body(stub) if isinstance(n, ast.FunctionDef)]
     if more or len(functions) != 1 or len(_body(stub)) != 1:
         return None
@@ -158,7 +158,7 @@ def exercism(row: Row) -> Problem | None:
         entry_point=functions[0].name,
         language="python",
         source="exercism",
-        solution=_written(next(iter(row["example"].values())), prompt),
+        solution=_written(example, prompt),
     )
 
 

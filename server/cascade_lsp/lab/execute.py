@@ -89,7 +89,7 @@ class _Run:
     async def solution(self, text: str) -> dict[str, Any]:
         """Run the tests and the hidden ones against one answer."""
         hidden = await self.sandbox.run_script(
-            self.problem.program(text),
+            self.problem.program(self.problem.completion(text)),
             HIDDEN,
             language=RUNS_AS.get(self.problem.language, "python"),
         )

@@ -211,6 +211,7 @@ def _take(case: Case, step: Step, model: str, style: str, pool: list[Test], *, l
         fresh, dropped = case.tests(model, style, step.tests)
         known = {test.text for test in pool}
         pool += [test for test in fresh if test.text not in known]
+    if step.tests and any(case.matrix["solutions"][row]["whole"] for row in found):
         matrix = case.pass_matrix(pool, found)
     else:
         matrix = Matrix((), ((),) * k)

@@ -46,11 +46,11 @@ class Rows:
     """A file to which rows are appended; `had` are those it held when it was opened."""
 
     def __init__(self, path: Path) -> None:
-        self.had = list(read(path)) if path.exists() else []
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = path.open("a", encoding="utf-8")
-        if self._file.tell() and not _ends_a_line(path):
+        if path.exists() and path.stat().st_size and not _ends_a_line(path):
             _drop_last_line(path)
+        self.had = list(read(path)) if path.exists() else []
+        self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def add(self, row: Row) -> None:
         """Append a row; it is on its way to the disk when this returns."""
