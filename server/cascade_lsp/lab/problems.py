@@ -15,6 +15,9 @@ from cascade_lsp.context import Context, gather
 from cascade_lsp.errors import UsageError
 from cascade_lsp.lab import rows
 
+LEVEL = "    "
+_LEAVES = re.compile(r"\s*(return|raise|break|continue|pass)\b")  # its block ends with it
+
 REQUIRED = ("id", "prompt", "suffix", "test", "entry_point", "language", "source")
 
 
@@ -46,8 +49,10 @@ class Problem:
         if not self.prompt.endswith("\n"):
             return ""
         last = self.prompt.rstrip().rsplit("\n", 1)[-1]
-        opens = last.rstrip().endswith((":", "{", "(", "["))
-        return last[: len(last) - len(last.lstrip())] + ("    " if opens else "")
+        blanks = last[: len(last) - len(last.lstrip())]
+        if last.endswith((":", "{", "(", "[")):
+            return blanks + LEVEL
+        return blanks.removesuffix(LEVEL) if _LEAVES.match(last) else blanks
 
     @property
     def trail(self) -> str:
