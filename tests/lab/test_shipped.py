@@ -6,14 +6,13 @@ Programs are run in the project's sandbox only.
 import ast
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from importlib.resources import files
 
 import pytest
 
 from cascade_lsp import testable
 from cascade_lsp.context import gather
-from cascade_lsp.sandbox import Limits, Sandbox, SandboxOptions, make_sandbox
+from cascade_lsp.sandbox import Limits, Sandbox
 
 KEYS = ["id", "prompt", "suffix", "test", "entry_point", "language", "source", "solution"]
 NAMES = ("functions", "holes")
@@ -34,18 +33,6 @@ def all_problems() -> list[Problem]:
 
 def document(problem: Problem, text: str) -> str:
     return problem["prompt"] + text + problem["suffix"]
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    made = make_sandbox(SandboxOptions())
-    assert made is not None
-    status = await made.status()
-    if status.tier == "none":
-        await made.close()
-        pytest.skip(f"nothing is run here: {status.reason}")
-    yield made
-    await made.close()
 
 
 async def kind_of(sandbox: Sandbox, problem: Problem, text: str) -> str:
