@@ -5,7 +5,7 @@ one decode for every number of sequences in the batch, which is far from proport
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -151,8 +151,3 @@ def from_row(row: rows.Row) -> dict[str, Speed]:
         for model, one in row.items()
         if isinstance(one, dict) and "step_ms" in one
     }
-
-
-def total(price: Price, spent: Sequence[Spent]) -> float:
-    """Return what several turns cost together."""
-    return sum(price.of(one) for one in spent)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cascade_lsp import __version__, catalogue, fim, testable, testgen
-from cascade_lsp.engine import Engine, EngineOptions, Generated, Priority, Prompt, Usage, collect
+from cascade_lsp.engine import Engine, EngineOptions, Generated, Priority, Prompt, collect
 from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.lab import rows
@@ -161,8 +161,3 @@ class Engines:
     async def close(self) -> None:
         for engine in self._engines.values():
             await engine.close()
-
-
-def tokens(usage: Usage) -> int:
-    """Return how many tokens were evaluated."""
-    return usage.prompt_tokens - usage.cached_tokens + usage.new_tokens

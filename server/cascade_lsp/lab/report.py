@@ -24,10 +24,12 @@ from cascade_lsp.lab.search import (
     bootstrap,
     cheapest,
     most_right,
+    pareto,
     plan_of,
     ratio,
     resplit,
 )
+from cascade_lsp.plans import Plan
 
 GREEDY, SELF_TESTED = Asked(0, 0), Asked(4, 3)
 STYLE = "chat"
@@ -123,20 +125,17 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
 def front(found: Sequence[Candidate]) -> list[Level]:
     """Return the plans on all problems that no other one beats: where chosen and reported are the
     same, so this is for a picture, not for a claim."""
-    from cascade_lsp.lab.search import pareto
-
     right = [float(one.outcomes.right.mean()) for one in found]
     cost = [float(one.outcomes.cost.mean()) for one in found]
     return [_level(words(found[i].plan), found[i].outcomes) for i in pareto(right, cost)]
 
 
-def words(plan: object) -> str:
+def words(plan: Plan) -> str:
     """Return a plan in a few words."""
-    steps = getattr(plan, "steps", ())
     parts = []
-    for i, step in enumerate(steps):
+    for i, step in enumerate(plan.steps):
         part = f"{step.tier} k={step.k} l={step.tests}"
-        if i < len(steps) - 1:
+        if i < len(plan.steps) - 1:
             part += f" theta={step.policy.theta:g}/{step.policy.theta_trusted:g}"
         parts.append(part)
     return ", then ".join(parts)

@@ -7,7 +7,7 @@ was chosen is the optimism gap. What a threshold accepts is said by the shipped 
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 
@@ -277,8 +277,3 @@ def ratio(over: Floats, under: Floats, groups: Sequence[str], seed: int = 1) -> 
     shares = a[drawn].sum(axis=1) / b[drawn].sum(axis=1)
     low, high = np.percentile(shares, (2.5, 97.5))
     return Interval(float(a.sum() / b.sum()), float(low), float(high))
-
-
-def named(plan: Plan, name: str, summary: str) -> Plan:
-    """Return a plan with a name to ship it under."""
-    return replace(plan, name=name, summary=summary)
