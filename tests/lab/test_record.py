@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from cascade_lsp import catalogue
-from cascade_lsp.engine import Prompt, Usage
+from cascade_lsp.engine import Prompt
 from cascade_lsp.lab import fleet
 from cascade_lsp.lab.execute import execute
 from cascade_lsp.lab.problems import Problem, shipped
-from cascade_lsp.lab.record import Engines, Recipe, Task, questions, record, todo, tokens
+from cascade_lsp.lab.record import Engines, Recipe, Task, questions, record, todo
 from cascade_lsp.lab.replay import cases, play
 from cascade_lsp.plans import Plan, Step, load_plans
 from cascade_lsp.policy import Policy
@@ -129,10 +129,6 @@ async def test_what_is_missing_comes_problem_by_problem() -> None:
         Task(OTHERS[1], "s"),
         Task(OTHERS[1], "l"),
     ]
-
-
-def test_tokens_found_in_the_cache_are_not_evaluated() -> None:
-    assert tokens(Usage(100, 70, 12)) == 42
 
 
 # -- many machines ------------------------------------------------------------------------------
