@@ -34,6 +34,7 @@ CASES: dict[Reason, tuple[Evidence, Policy]] = {
     Reason.NOT_EXECUTED: (Evidence("off"), Policy()),
     Reason.INCONCLUSIVE: (Evidence("ran", inconclusive=3), Policy()),
     Reason.LOW_CONFIDENCE: (Evidence("not_testable", confidence=0.41), DOUBT),
+    Reason.UNLIKELY_TOKEN: (Evidence("not_asked", least=0.07), Policy(min_least=0.2)),
     Reason.NOT_CHECKED: (Evidence("not_asked"), Policy()),
 }
 
@@ -245,6 +246,7 @@ def test_the_cost_is_told_per_tier() -> None:
         (Reason.NOT_EXECUTED, "not have been accepted if a test could have been run and had"),
         (Reason.INCONCLUSIVE, "not have been accepted if a test could have been run and had"),
         (Reason.LOW_CONFIDENCE, "have been accepted if its confidence had been 0.6."),
+        (Reason.UNLIKELY_TOKEN, "if its least likely token had had a probability of 0.2."),
         (Reason.NOT_CHECKED, "not have been accepted if a test could have been run and had"),
     ],
 )

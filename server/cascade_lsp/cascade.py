@@ -6,6 +6,7 @@ Two tempos. `draft` is the keystroke: the small tier's continuation, at once. `c
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
@@ -18,7 +19,7 @@ from cascade_lsp.context import Context
 from cascade_lsp.engine import Priority, Usage, collect
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
-from cascade_lsp.plans import Plan, Step, load_plans
+from cascade_lsp.plans import MINE, SHIPPED, Plan, Step, load_mine, load_plans
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
 from cascade_lsp.sandbox import Language, Limits, Sandbox, Status
 from cascade_lsp.suites import Finder
@@ -37,6 +38,8 @@ from cascade_lsp.turn import (
     own_matrix,
 )
 
+_LOG = logging.getLogger(__name__)
+
 FAILED = (Reason.TRUSTED_FAILED, Reason.OWN_FAILED, Reason.TESTS_FAILED)
 
 
@@ -47,8 +50,9 @@ class CascadeOptions:
     plan: str = field(
         default="default",
         metadata={
-            "help": "The plan in force, by its name in plans.toml.",
-            "choices": tuple(load_plans()),
+            "help": "The plan in force: which model is asked when. `mine` is what "
+            "`cascade lab plan --save` found for this machine.",
+            "choices": (*SHIPPED, MINE),
         },
     )
     escalate: Literal["on_failure", "on_doubt"] = field(
@@ -86,8 +90,8 @@ class Cascade:
         finder: Finder | None = None,
     ) -> None:
         self.tiers = {tier.name: tier for tier in tiers}
-        self.plans = load_plans()
-        self._options = options or CascadeOptions()
+        self.plans = dict(load_plans())
+        self._options = self._with_plan(options or CascadeOptions())
         self._runner = Runner(sandbox, limits or Limits(), finder, self._options.own_tests_s)
 
     # -- the keystroke -------------------------------------------------------------------------
@@ -252,8 +256,21 @@ class Cascade:
                 return self.tiers[step.tier]
         raise _no_model()
 
+    def _with_plan(self, options: CascadeOptions) -> CascadeOptions:
+        """Return the options with the default plan where this machine's own cannot be had."""
+        if options.plan != MINE:
+            return options
+        try:
+            self.plans[MINE] = load_mine()
+        except UsageError as error:
+            _LOG.warning("%s Until then the default plan is in force.", error)
+            return replace(options, plan="default")
+        return options
+
     def _plan(self, name: str | None) -> Plan:
         name = name or self._options.plan
+        if name == MINE and MINE not in self.plans:
+            self.plans[MINE] = load_mine()
         if name not in self.plans:
             raise UsageError(f"There is no plan {name!r}. The plans are: {', '.join(self.plans)}.")
         return self.plans[name]

@@ -97,7 +97,7 @@ def complete(
         ),
     ],
     as_json: Json = False,
-    plan: Annotated[str | None, typer.Option(help="A plan of models/plans.toml.")] = None,
+    plan: Annotated[str | None, typer.Option(help="default, small, large or mine.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the whole cascade, however long it takes.")
     ] = False,

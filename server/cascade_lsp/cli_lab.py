@@ -144,8 +144,7 @@ def lab_execute(
 
     async def executed() -> None:
         with Rows(out) as rows, _progress() as bar:
-            done = {row["problem"] for row in rows.had}
-            todo = [p for p in chosen if p.id in recorded and p.id not in done]
+            todo = execute.missing(chosen, recorded, rows.had)
             task = bar.add_task("running", total=len(todo))
             async for row in execute.matrices(todo, recorded):
                 rows.add(row)
@@ -263,56 +262,111 @@ def lab_prices(
 
 
 @lab.command(
-    "report",
-    epilog="Example:\n\n  cascade lab report records.jsonl matrix.jsonl problems.jsonl",
+    "digest", epilog="Example:\n\n  cascade lab digest records.jsonl matrix.jsonl problems.jsonl"
 )
-def lab_report(
+def lab_digest(
     records: Annotated[Path, typer.Argument(help="What `cascade lab record` wrote.")],
     matrix: Annotated[Path, typer.Argument(help="What `cascade lab execute` wrote.")],
     problems: Problems = None,
-    prices: Annotated[
-        Path, typer.Option(help="What `cascade lab prices` measured.", exists=True)
-    ] = Path("prices.json"),
-    price: Annotated[
-        Literal["seconds", "gflop", "dollars"],
-        typer.Option(help="seconds of this machine, tokens times parameters, or a remote's money."),
-    ] = "seconds",
-    per_million: Annotated[
-        tuple[float, float],
-        typer.Option(help="Dollars per million tokens read and written, of the remote tier."),
-    ] = (0.1, 0.4),
-    source: Annotated[str | None, typer.Option(help="Only the problems of this set.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the study goes, written anew.")] = Path(
+        "study.jsonl.gz"
+    ),
 ) -> None:
-    """Choose plans by resplits, and print what they give beside every baseline."""
-    from cascade_lsp import catalogue
-    from cascade_lsp.lab import prices as pricing
-    from cascade_lsp.lab import replay, report, search
+    """Make a study of records: counts, features and verdicts, without anybody's texts."""
+    from cascade_lsp.lab import study
     from cascade_lsp.lab.problems import load, shipped
     from cascade_lsp.lab.rows import read
 
-    known = catalogue.load()
-    models = {role: known.default(role) for role in ("small", "large")}
-    speeds = pricing.from_row(json.loads(prices.read_text("utf-8")))
-    seconds = pricing.Seconds(speeds)
-    large = models["large"].name
-    lists: dict[str, pricing.Price] = {
-        "seconds": seconds,
-        "gflop": pricing.Operations({m.name: m.parameters for m in models.values()}),
-        "dollars": pricing.Dollars({large: per_million[0]}, {large: per_million[1]}, seconds),
-    }
     chosen = load(problems) if problems else shipped("functions")
-    names = {role: model.name for role, model in models.items()}
-    cases = [
-        case
-        for case in replay.cases(chosen, read(records), read(matrix))
-        if set(names.values()) <= set(case.written) and source in (None, case.problem.source)
-    ]
-    if len(cases) < 10:
-        raise UsageError(f"Only {len(cases)} problems are recorded with both models and executed.")
-    bench = search.Bench(cases, names, lists[price])
+    n = study.save(study.digests(chosen, read(records), read(matrix)), out)
+    Console(stderr=True).print(f"{n} problems in {out}", highlight=False)
+
+
+Study = Annotated[
+    Path | None,
+    typer.Argument(
+        help="What `cascade lab digest` wrote; by default the study that ships.",
+        metavar="STUDY.jsonl.gz",
+    ),
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option(help="What `cascade lab prices` measured; by default the machine of the study."),
+]
+Small = Annotated[str | None, typer.Option(help="The small model; by default the study's first.")]
+Unit = Annotated[
+    Literal["seconds", "gflop", "dollars"],
+    typer.Option(help="seconds of a machine, tokens times parameters, or a remote tier's money."),
+]
+
+
+@lab.command("report", epilog="Example:\n\n  cascade lab report --out docs")
+def lab_report(
+    study: Study = None,
+    prices: Prices = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for results.md and its pictures.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Only the problems of this set.")] = None,
+) -> None:
+    """Choose plans by resplits, and print what they give beside every baseline."""
+    from cascade_lsp.lab import results
+
     with Console(stderr=True).status("Playing every plan on every problem"):
-        found = report.report(bench, search.candidates(bench))
-    Console().print(report.as_text(found), highlight=False, soft_wrap=True)
+        found = results.compute(study, prices, source)
+    if out is None:
+        Console().print(found.text, highlight=False, soft_wrap=True)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for path in results.write(found, out):
+        Console().print(str(path), highlight=False, soft_wrap=True)
+
+
+@lab.command(
+    "plan",
+    epilog="Examples:\n\n  cascade lab plan --max-seconds 5 --prices prices.json --save\n\n"
+    "  cascade lab plan --price dollars --min-accuracy 0.5",
+)
+def lab_plan(
+    study: Study = None,
+    prices: Prices = None,
+    small: Small = None,
+    price: Unit = "seconds",
+    max_seconds: Annotated[
+        float | None, typer.Option(help="At most so many seconds a problem, in the mean.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="At most so much a problem, in the price's unit.")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="The cheapest plan that is right at least this often.")
+    ] = None,
+    save: Annotated[bool, typer.Option("--save", help="Keep it as the plan `mine`.")] = False,
+) -> None:
+    """Find the plan for a budget, and say what it rests on and whether a cascade pays at all."""
+    from cascade_lsp import paths
+    from cascade_lsp.lab import results
+    from cascade_lsp.plans import as_toml
+
+    if max_seconds is not None and (price != "seconds" or max_cost is not None):
+        raise UsageError("--max-seconds is a bound of seconds: leave --max-cost and --price out.")
+    bound = max_seconds if max_seconds is not None else max_cost
+    if bound is not None and min_accuracy is not None:
+        raise UsageError("Give a bound of the cost or of the accuracy, not both.")
+    with Console(stderr=True).status("Playing every plan on every problem"):
+        found = results.best(study, prices, small, price, bound, min_accuracy)
+    console = Console()
+    console.print(found.words, highlight=False, soft_wrap=True)
+    text = as_toml(found.plan)
+    console.print(f"\n{text}", highlight=False, soft_wrap=True, markup=False)
+    if save:
+        paths.plan_path().parent.mkdir(parents=True, exist_ok=True)
+        paths.plan_path().write_text(text, encoding="utf-8")
+        console.print(
+            "Kept. Set cascade.completion.plan to mine, or try `cascade complete --plan mine`.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _progress() -> Progress:

@@ -11,8 +11,8 @@ and control characters are shown, not sent to the terminal.
      attempts: [{tier, model, text, why, tests: [{text, origin, trusted, strong, outcome, seen,
        detail, ms}], dropped: {REASON: count}, features: {NAME: figure},
        evidence: {execution, empty, syntax_ok, n_tests, n_s, n_t, k, trusted_passed,
-         trusted_failed, inconclusive, confidence, own_passed, own_failed},
-       score, policy: {theta, theta_trusted, theta_own, escalate, min_confidence},
+         trusted_failed, inconclusive, confidence, own_passed, own_failed, least},
+       score, policy: {theta, theta_trusted, theta_own, escalate, min_confidence, min_least},
        decision: {action, reason, observed, required}, unused: {REASON: count},
        usage: {prompt_tokens, cached_tokens, new_tokens, ms, cost}}]}
 """
@@ -45,6 +45,8 @@ WHY: Mapping[Reason, str] = {
     Reason.NOT_EXECUTED: "running code is turned off, so nothing was tested",
     Reason.INCONCLUSIVE: "its tests say nothing either way, which is not held against it",
     Reason.LOW_CONFIDENCE: "its confidence is {observed}, and {required} is needed",
+    Reason.UNLIKELY_TOKEN: "its least likely token had a probability of {observed}, and {required} "
+    "is needed where no example vouches for it",
     Reason.NOT_CHECKED: "it was shown at once and has not been tested",
 }
 _DONE = {"accept": "accepted", "escalate": "escalated", "best_effort": "best effort"}
@@ -194,6 +196,9 @@ def _better(evidence: Evidence, policy: Policy) -> Iterator[tuple[str, Evidence]
     said = "".join(f"{repair} and " for repair in repairs)
     if repairs:
         yield " and ".join(repairs), e
+    if e.least is not None and e.least < policy.min_least:
+        surer = replace(e, least=policy.min_least)
+        yield f"{said}its least likely token had had a probability of {policy.min_least:g}", surer
     asked = policy.min_confidence
     yield f"{said}its confidence had been {asked:g}", replace(e, confidence=asked)
     for n in range(e.n_s + 1, e.n_tests + 1):
@@ -234,6 +239,9 @@ def _worse(e: Evidence, policy: Policy) -> Iterator[tuple[str, Evidence]]:
     if e.own_passed:
         failed = replace(e, own_passed=e.own_passed - 1, own_failed=1)
         yield "a test of the project had failed", failed
+    if policy.min_least:
+        unsure = replace(e, least=0.0)
+        yield f"one of its tokens had had a probability below {policy.min_least:g}", unsure
     words = f"its confidence had been below {policy.min_confidence:g}"
     yield words, replace(e, confidence=0.0)
     yield "a test could have been run and had failed", replace(e, execution="ran", n_tests=1)

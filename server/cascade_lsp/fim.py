@@ -63,26 +63,29 @@ def _indent(context: Context) -> int:
 
 
 def solutions(target: Target, style: str, k: int) -> list[Prompt]:
-    """Return `max(k, 1)` prompts for the whole function; the first is greedy, the rest sampled."""
+    """Return `max(k, 1)` prompts for the body; the first is greedy, the rest sampled.
+
+    In a chat the answer is begun up to the body: a model would write head and documentation again,
+    which cost more than the body does, and end a long one before it.
+    """
+    stop = target.notation.body_stop
     if style == "chat":
         question = (
             f"{target.listing}\nComplete the function `{target.name}`. Reply with the whole "
             "function in one code block."
         )
-        pieces = [Piece("user", question), Piece("assistant", f"```{target.runs_as}\n")]
-        stop: tuple[str, ...] = ("```",)
+        answer = f"```{target.runs_as}\n{target.begun}"
+        pieces, stop = [Piece("user", question), Piece("assistant", answer)], ("```", *stop)
     else:
-        pieces, stop = [Piece("text", target.begun)], target.notation.body_stop
+        pieces = [Piece("text", target.begun)]
     return [
         Prompt(tuple(pieces), BODY_TOKENS, stop, temperature=0.8 if seed else 0.0, seed=seed)
         for seed in range(max(k, 1))
     ]
 
 
-def answer_source(text: str, target: Target, style: str) -> str:
-    """Return a solution's text as source that holds the whole function."""
-    if style == "chat":
-        return text
+def answer_source(text: str, target: Target) -> str:
+    """Return the source of the whole function that a solution's text ends."""
     return target.begun + text + (f"\n{target.closing}" if target.closing else "")
 
 

@@ -34,6 +34,11 @@ def ledger_path() -> Path:
     return state_dir() / "ledger.sqlite3"
 
 
+def plan_path() -> Path:
+    """Return the file of the plan that was found for this machine."""
+    return state_dir() / "plan.toml"
+
+
 def machine_path() -> Path:
     """Return the path of the JSON file that remembers safe engine settings per build."""
     return state_dir() / "machine.json"

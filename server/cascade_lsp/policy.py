@@ -25,6 +25,7 @@ class Reason(StrEnum):
     NOT_EXECUTED = "execution_off"
     INCONCLUSIVE = "inconclusive"
     LOW_CONFIDENCE = "low_confidence"
+    UNLIKELY_TOKEN = "unlikely_token"
     NOT_CHECKED = "not_checked"
 
 
@@ -38,7 +39,8 @@ class Evidence:
     `n_tests` is N_t, the valid generated test lines with a conclusive verdict; `n_s` the ones
     the chosen solution passes; `n_t` the most of the `k` solutions that pass any one line which
     it passes. `trusted_*` count the docstring's examples, `own_*` the project's own tests, those
-    with a verdict that counts. `confidence` is the mean probability of the first tokens, in [0, 1].
+    with a verdict that counts. `confidence` is the mean probability of the first tokens, in [0, 1],
+    `least` the probability of the least likely one.
     """
 
     execution: Execution
@@ -54,6 +56,7 @@ class Evidence:
     confidence: float | None = None
     own_passed: int = 0
     own_failed: int = 0
+    least: float | None = None
 
     @property
     def score(self) -> float:
@@ -66,9 +69,10 @@ class Policy:
     """The thresholds in force for one tier.
 
     `theta` bounds S from below; `theta_trusted` replaces it where docstring examples exist and
-    all pass, `theta_own` where the user's own tests do; `min_confidence` gates unverified answers
-    and applies only with `escalate == "on_doubt"`. Own tests can be forged by what they test: so
-    `theta_own` is above 0, and something that cannot must agree where there is any.
+    all pass, `theta_own` where the user's own tests do. `min_least` gates what neither of these
+    vouches for, and with `escalate == "on_doubt"` `min_confidence` what no test does. Own tests can
+    be forged by what they test: so `theta_own` is above 0, and something that cannot must agree
+    where there is any.
     """
 
     theta: float = 0.5
@@ -76,6 +80,7 @@ class Policy:
     escalate: Literal["on_failure", "on_doubt"] = "on_failure"
     min_confidence: float = 0.6
     theta_own: float = 0.1
+    min_least: float = 0.0
 
     def theta_for(self, evidence: Evidence) -> float:
         """Return the bound of S that applies to this evidence."""
@@ -126,10 +131,12 @@ def _judge(evidence: Evidence, policy: Policy) -> Decision:
         return Decision("escalate", Reason.OWN_FAILED, share, 1.0)
     if evidence.n_tests:
         theta = policy.theta_for(evidence)
-        if evidence.score >= theta:
-            reason = Reason.OWN_PASSED if evidence.own_passed else Reason.TESTS_PASSED
-            return Decision("accept", reason, evidence.score, theta)
-        return Decision("escalate", Reason.TESTS_FAILED, evidence.score, theta)
+        if evidence.score < theta:
+            return Decision("escalate", Reason.TESTS_FAILED, evidence.score, theta)
+        if not (evidence.own_passed or evidence.trusted_passed) and _unlikely(evidence, policy):
+            return Decision("escalate", Reason.UNLIKELY_TOKEN, evidence.least, policy.min_least)
+        reason = Reason.OWN_PASSED if evidence.own_passed else Reason.TESTS_PASSED
+        return Decision("accept", reason, evidence.score, theta)
     if evidence.own_passed:
         return Decision("accept", Reason.OWN_PASSED, 1.0, 1.0)
     if evidence.trusted_passed:
@@ -139,7 +146,14 @@ def _judge(evidence: Evidence, policy: Policy) -> Decision:
     return _unverified(evidence, policy)
 
 
+def _unlikely(evidence: Evidence, policy: Policy) -> bool:
+    """Say whether the model itself doubted a token; its own tests share its blind spots."""
+    return evidence.least is not None and evidence.least < policy.min_least
+
+
 def _unverified(evidence: Evidence, policy: Policy) -> Decision:
+    if _unlikely(evidence, policy):
+        return Decision("escalate", Reason.UNLIKELY_TOKEN, evidence.least, policy.min_least)
     if policy.escalate == "on_doubt" and evidence.confidence is not None:
         observed, required = evidence.confidence, policy.min_confidence
         if observed < required:

@@ -5,7 +5,7 @@ and `reject_useless`; examples in the docstring are tests too, and trusted. It d
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cascade_lsp.engine import Piece, Prompt
@@ -75,19 +75,32 @@ def parse(
     its head, no tautology, not seen before, not contradicted by another line. `answers` continue
     the opening of `prompts`.
     """
-    tests: dict[str, Test] = {}
+    return merged(one for answer in answers for one in read(answer, target, origin))
+
+
+def read(answer: str, target: Target, origin: str) -> list[Test | str]:
+    """Return an answer's lines in order: assertions, or the reasons for which a line is none."""
     reader = tests_of(target)
+    return [
+        one if isinstance(one, str) else Test(one[0], origin, False, one[1])
+        for one in reader.assertions(reader.opening(target) + answer, target)
+    ]
+
+
+def merged(found: Iterable[Test | str]) -> tuple[list[Test], Mapping[str, int]]:
+    """Return each test once, without those that contradict each other, and how many were dropped
+    by reason; a text in `found` is the reason for which one was dropped before."""
+    tests: dict[str, Test] = {}
     dropped: Counter[str] = Counter()
-    for answer in answers:
-        for found in reader.assertions(reader.opening(target) + answer, target):
-            if isinstance(found, str):
-                dropped[found] += 1
-            elif found[0] in tests:
-                dropped["repeated"] += 1
-            elif len(tests) >= MOST_TESTS:
-                dropped["too_many"] += 1
-            else:
-                tests[found[0]] = Test(found[0], origin, False, found[1])
+    for one in found:
+        if isinstance(one, str):
+            dropped[one] += 1
+        elif one.text in tests:
+            dropped["repeated"] += 1
+        elif len(tests) >= MOST_TESTS:
+            dropped["too_many"] += 1
+        else:
+            tests[one.text] = one
     agreed = _without_contradictions(list(tests.values()))
     dropped["contradicted"] += len(tests) - len(agreed)
     return agreed, +dropped

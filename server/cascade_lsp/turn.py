@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import exp
 
 from cascade_lsp import confidence, fim, testable, testgen
 from cascade_lsp.context import Context
@@ -175,7 +176,7 @@ class Turn:
         self.place.watch(Started(self.tier.name, self.tier.model))
         asked = await self._ask(draft)
         dropped = await self._add_tests(asked.tests)
-        programs = asked.programs if self.step.tests else [None] * len(asked.programs)
+        programs = asked.programs if self.step.k else [None] * len(asked.programs)
         matrix = await self.runner.matrix(self.place, programs)
         texts = _texts(asked.solutions, programs)
         await self.runner.run_own(self.place, texts)
@@ -218,10 +219,7 @@ class Turn:
         """Ask for whole functions and for tests in one batch that shares the listing's KV."""
         solutions = fim.solutions(target, self.tier.body, self.step.k)
         answers, usage = await self._batch([*solutions, *self._test_prompts()])
-        sources = (
-            fim.answer_source(answer.text, target, self.tier.body)
-            for answer in answers[: len(solutions)]
-        )
+        sources = (fim.answer_source(answer.text, target) for answer in answers[: len(solutions)])
         written = [
             Generated(testable.body_from(source, target), answer.logprobs)
             for source, answer in zip(sources, answers, strict=False)
@@ -268,11 +266,11 @@ class Turn:
             matrix,
             s,
             execution=self._execution(asked.programs[s]),
-            text=written.text,
+            empty=not written.text.strip(),
             syntax_ok=not testable.breaks_syntax(place.context, written.text),
             dropped=dropped,
-            # A whole function's first tokens only repeat its head.
-            logprobs=() if place.stub else written.logprobs,
+            features=confidence.features(written.logprobs),
+            body=place.stub is not None,
         )
         # One that gives no verdict is as if it were not there.
         return replace(seen, own_passed=own_passed, own_failed=own_failed)
@@ -282,7 +280,7 @@ class Turn:
             return "not_testable"
         if self.runner.sandbox is None:
             return "off"
-        if not self.step.tests:
+        if not self.step.k or not (self.step.tests or self.place.pool):
             return "not_asked"
         return "ran" if program or self.place.stub else "not_testable"
 
@@ -292,19 +290,20 @@ def evidence_of(
     s: int,
     *,
     execution: Execution,
-    text: str,
+    empty: bool,
     syntax_ok: bool,
     dropped: Dropped,
-    logprobs: Sequence[float],
+    features: Mapping[str, float],
+    body: bool,
 ) -> Evidence:
     """Return what is known of solution `s`: of its tests, the ones that were `dropped` by reason,
-    its text, and, where a continuation was written, its tokens' `logprobs`."""
+    and its tokens' `features`. A whole function's (`body`) first tokens only repeat its head."""
     n_s, n_tests, n_t = matrix.score(s)
     passed, failed = matrix.trusted(s)
     silent = sum(n for label, n in dropped.items() if label in testgen.SILENT)
     return Evidence(
         execution=execution,
-        empty=not text.strip(),
+        empty=empty,
         syntax_ok=syntax_ok,
         n_tests=n_tests,
         n_s=n_s,
@@ -313,7 +312,8 @@ def evidence_of(
         trusted_passed=passed,
         trusted_failed=failed,
         inconclusive=matrix.inconclusive(s) + silent,
-        confidence=confidence.confidence(logprobs),
+        confidence=None if body else features.get("probability_first_3"),
+        least=exp(features["logprob_min"]) if "logprob_min" in features else None,
     )
 
 

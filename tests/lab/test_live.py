@@ -83,7 +83,7 @@ def test_an_answer_to_a_problem_that_is_not_given_is_told(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["problems", "record", "execute", "prices", "report", "run", "judge"]
+    "command", ["problems", "record", "execute", "prices", "digest", "report", "run", "judge"]
 )
 def test_every_command_of_the_lab_says_what_it_does(command: str) -> None:
     done = CliRunner().invoke(app, ["lab", command, "--help"])

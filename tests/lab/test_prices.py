@@ -12,14 +12,14 @@ from cascade_lsp.lab.prices import (
     as_row,
     from_row,
 )
-from cascade_lsp.lab.replay import Spent
+from cascade_lsp.lab.replay import Batch, Spent
 
 SPEED = Speed(read_per_s=100.0, step_ms={1: 10.0, 2: 12.0, 4: 20.0})
 SECONDS = Seconds({"s": SPEED})
 
 
 def spent(*written: int, read: int = 0, checks: int = 0, model: str = "s") -> Spent:
-    return Spent(model, read, written, checks, 0.002)
+    return Spent(model, (Batch(read, written),), checks, 0.002)
 
 
 STEPS = [
@@ -58,6 +58,14 @@ TURNS = [
 @pytest.mark.parametrize(("turn", "seconds"), TURNS)
 def test_seconds_are_reading_writing_and_checking(turn: Spent, seconds: float) -> None:
     assert SECONDS.of(turn) == pytest.approx(seconds)
+
+
+def test_batches_are_written_one_after_the_other() -> None:
+    turn = Spent("s", (Batch(50, (5,)), Batch(20, (5, 3))), 10, 0.002)
+    assert (turn.read, turn.written) == (70, 13)
+    together = 3 * 0.012 + 2 * 0.010
+    assert SECONDS.of(turn) == pytest.approx(0.5 + 5 * 0.010 + 0.2 + together + 0.02)
+    assert Operations({"s": 0.5}).of(turn) == 83.0
 
 
 def test_every_turn_has_its_overhead() -> None:

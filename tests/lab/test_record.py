@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cascade_lsp import catalogue
 from cascade_lsp.engine import Prompt
-from cascade_lsp.lab import fleet
+from cascade_lsp.lab import fleet, study
 from cascade_lsp.lab.execute import execute
 from cascade_lsp.lab.problems import Problem, shipped
 from cascade_lsp.lab.record import Engines, Recipe, Task, questions, record, todo
-from cascade_lsp.lab.replay import cases, play
+from cascade_lsp.lab.replay import play
 from cascade_lsp.plans import Plan, Step, load_plans
 from cascade_lsp.policy import Policy
 from cascade_lsp.sandbox import Limits, Sandbox
@@ -97,6 +98,15 @@ def test_what_is_asked_depends_on_the_place(
         (one.kind, one.style, len(one.solutions), len(one.tests))
         for one in questions(problem, MODEL.style, recipe)
     ] == batches
+
+
+@pytest.mark.parametrize("own", ["prefix", "psm", "chat", "text"])
+def test_a_models_own_style_is_asked_first(own: str) -> None:
+    style = replace(MODEL.style, line=own, body=own)
+    problem, n = (FUNCTION, 2) if own in ("chat", "text") else (HOLE, 3)
+    found = [one.style for one in questions(problem, style, RECIPE)]
+    assert found[0] == own
+    assert len(set(found)) == n
 
 
 async def test_a_place_without_a_target_has_no_tests() -> None:
@@ -186,7 +196,7 @@ async def test_a_real_model_is_recorded_run_and_played(sandbox: Sandbox) -> None
     assert all(x <= 0 for one in batch["solutions"] for x in one["logprobs"])
     matrix = await execute(FUNCTION, [row], sandbox, Limits())
     assert [test["reference"] for test in matrix["tests"]].count("") == 0
-    (case,) = cases([FUNCTION], [row], [matrix])
+    case = study.case(study.digest(FUNCTION, [row], matrix))
     models = {"small": MODEL.name}
     plain = play(case, load_plans()["small"], models)
     assert plain.right == case.is_right(case.written[MODEL.name]["chat"].solutions[0].row)
@@ -195,4 +205,5 @@ async def test_a_real_model_is_recorded_run_and_played(sandbox: Sandbox) -> None
     (turn,) = tested.turns
     assert (turn.evidence.k, turn.evidence.execution) == (2, "ran")
     assert turn.decision.action in ("accept", "best_effort")
-    assert (turn.spent.read, len(turn.spent.written)) == (whole, 3)
+    (spent,) = turn.spent.batches
+    assert (spent.read, len(spent.written)) == (whole, 3)

@@ -1,32 +1,33 @@
-"""A plan played on records: what is judged, what is spent, and that it is what the cascade does."""
+"""A plan played on a study: what is judged, what is spent, and that it is what the cascade does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
-from cascade_lsp import catalogue
+from cascade_lsp import catalogue, confidence
 from cascade_lsp.cascade import Cascade
 from cascade_lsp.engine import Prompt
 from cascade_lsp.errors import UsageError
+from cascade_lsp.lab import study
 from cascade_lsp.lab.execute import execute
 from cascade_lsp.lab.problems import Problem, shipped
 from cascade_lsp.lab.record import Recipe, record
-from cascade_lsp.lab.replay import Case, Solution, Written, cases, play
-from cascade_lsp.lab.rows import Row
+from cascade_lsp.lab.replay import Batch, play, useful, written
+from cascade_lsp.lab.study import Answer, Case, Column, Sample, Solution, Written
 from cascade_lsp.plans import Plan, Step, load_plans
-from cascade_lsp.policy import Policy, Reason
-from cascade_lsp.sandbox import Limits, Sandbox
-from cascade_lsp.turn import Tier
+from cascade_lsp.policy import Evidence, Policy, Reason
+from cascade_lsp.sandbox import Check, Language, Limits, Outcome, Sandbox, Status, Suite
+from cascade_lsp.turn import Event, Started, Tier
 from tests.scripted import ScriptedEngine, is_test_prompt
 
 MODELS = {"small": "s", "large": "l"}
 KINDS = {"+": "passed", "-": "assert_failed", "!": "error", "?": "inconclusive", ".": "timeout"}
 
 
-def problem_of(example: bool = False) -> Problem:
-    stated = "\n\n    >>> double(4)\n    8\n    " if example else ""
-    prompt = f'def double(n: int) -> int:\n    """Return twice n.{stated}"""\n    '
-    return Problem("mine/double", prompt, "", "assert double(7) == 14\n", "double", "python", "m")
+def solution_of(row: int) -> Solution:
+    return Solution(row, confidence.features((-0.1,) * (5 + row)))
 
 
 def case_of(
@@ -38,43 +39,47 @@ def case_of(
     large: Sequence[int] = (1,),
     samples: Sequence[str] = ("12", "3"),
     empty: Sequence[int] = (),
+    body: bool = True,
+    partial: Sequence[int] = (),
 ) -> Case:
     """Write a case: a line of signs per answer, over the tests `double(1..)` (the example, 4, is
     first where there is one); a `*` behind it says that it passes the hidden tests.
 
-    `samples` names the tests of each of a model's samples, the same for both models.
+    `samples` names the tests of each of a model's samples, the same for both models. Where no
+    `body` is missing, `partial` answers do not make the function whole.
     """
     numbers = ([4] if example else []) + [n for n in range(1, 9) if not example or n != 4]
-    texts = [f"assert double({n}) == {2 * n}" for n in numbers[: len(stub)]]
-    matrix: Row = {
-        "problem": "mine/double",
-        "solutions": [
-            {
-                "text": "" if i in empty else f"return {i}",
-                "whole": i not in empty,
-                "syntax_ok": True,
-                "hidden": "passed" if answer.endswith("*") else "assert_failed",
-            }
-            for i, answer in enumerate(answers)
-        ],
-        "tests": [
-            {"text": text, "trusted": example and i == 0, "stub": KINDS[sign], "reference": ""}
-            for i, (text, sign) in enumerate(zip(texts, stub, strict=True))
-        ],
-        "outcomes": [[KINDS[sign] for sign in answer.rstrip("*")] for answer in answers],
-        "check_ms": 5.0,
-    }
-    tests = tuple(
-        ("\nassert double(".join(f"{n}) == {2 * int(n)}" for n in sample), 10 * len(sample))
+    column = {str(n): i for i, n in enumerate(numbers)}
+    found = tuple(
+        Sample(10 * len(sample), tuple(column.get(sign, sign) for sign in sample))
         for sample in samples
     )
-    written = {
-        model: {
-            "chat": Written((100, 160), tuple(Solution(i, (-0.1,) * (5 + i)) for i in found), tests)
-        }
-        for model, found in (("s", small), ("l", large))
-    }
-    return Case(problem_of(example), written, matrix)
+    return Case(
+        id="mine/double",
+        source="m",
+        group="mine/double",
+        chars=70,
+        answers=tuple(
+            Answer(
+                "passed" if answer.endswith("*") else "assert_failed",
+                whole=i not in empty and i not in partial,
+                syntax_ok=True,
+                chars=0 if i in empty else 8,
+            )
+            for i, answer in enumerate(answers)
+        ),
+        columns=tuple(
+            Column(example and i == 0, KINDS[sign], "", i, i) for i, sign in enumerate(stub)
+        ),
+        outcomes=tuple(
+            tuple(Outcome(KINDS[sign]) for sign in answer.rstrip("*")) for answer in answers
+        ),
+        written={
+            model: {"own": Written(body, (100, 160), tuple(map(solution_of, rows)), found)}
+            for model, rows in (("s", small), ("l", large))
+        },
+        check_s=0.0025,
+    )
 
 
 def step(tier: str = "small", k: int = 1, tests: int = 2, **thresholds: float) -> Step:
@@ -185,6 +190,51 @@ def test_the_last_tier_does_its_best() -> None:
     assert [turn.decision.action for turn in played.turns] == ["escalate", "best_effort"]
 
 
+ALONE = [
+    # the examples' outcomes, k, action, reason
+    ("+", 1, "accept", Reason.TRUSTED_PASSED),
+    ("-", 1, "escalate", Reason.TRUSTED_FAILED),
+    ("?", 1, "accept", Reason.INCONCLUSIVE),
+    ("-", 0, "accept", Reason.NOT_CHECKED),
+]
+
+
+@pytest.mark.parametrize(("outcomes", "k", "action", "reason"), ALONE)
+def test_without_samples_of_tests_the_examples_are_run_but_never_on_a_draft(
+    outcomes: str, k: int, action: str, reason: Reason
+) -> None:
+    case = case_of([outcomes, "+*"], "-", example=True, samples=())
+    turn = play(case, plan(step(k=k, tests=0), step("large", tests=0)), MODELS).turns[0]
+    assert (turn.decision.action, turn.decision.reason) == (action, reason)
+    assert turn.evidence.execution == ("ran" if k else "not_asked")
+    assert turn.spent.batches == (Batch(100, (5,)),)
+    assert turn.spent.checks == 2 * k
+
+
+def test_where_no_example_and_no_test_is_to_be_run_nobody_asked() -> None:
+    (turn,) = play(case_of(["---"], "---"), plan(step(tests=0)), MODELS).turns
+    assert (turn.evidence.execution, turn.spent.checks) == ("not_asked", 0)
+    assert turn.decision.reason == Reason.NOT_CHECKED
+
+
+UNLIKELY = [
+    # example, samples of tests, action, reason
+    (False, 0, "escalate", Reason.UNLIKELY_TOKEN),
+    (False, 2, "escalate", Reason.UNLIKELY_TOKEN),
+    (True, 0, "accept", Reason.TRUSTED_PASSED),
+    (True, 2, "accept", Reason.TESTS_PASSED),
+]
+
+
+@pytest.mark.parametrize(("example", "tests", "action", "reason"), UNLIKELY)
+def test_an_unlikely_token_escalates_what_no_example_vouches_for(
+    example: bool, tests: int, action: str, reason: Reason
+) -> None:
+    case = case_of(["++++", "++++*"], example=example)
+    gated = step(tests=tests, min_least=0.95)
+    assert judged(case, gated, step("large"))[:2] == (action, reason)
+
+
 def test_an_unchecked_plan_gives_the_first_answer() -> None:
     case = case_of(["---", "+++*"], "---", small=(0, 1))
     for name, row, right in (("small", 0, False), ("large", 1, True)):
@@ -222,35 +272,51 @@ def test_an_empty_answer_is_never_chosen_over_a_text() -> None:
 
 def test_a_later_tiers_tests_join_those_of_the_earlier() -> None:
     case = case_of(["---+", "+++-"], "----")
-    later = Written((100, 160), case.written["l"]["chat"].solutions, (("4) == 8", 7),))
-    case = Case(case.problem, {**case.written, "l": {"chat": later}}, case.matrix)
+    later = replace(case.written["l"]["own"], samples=(Sample(7, (3,)),))
+    case = replace(case, written={**case.written, "l": {"own": later}})
     played = play(case, plan(step(), step("large", tests=1)), MODELS)
     assert [turn.evidence.n_tests for turn in played.turns] == [3, 4]
     assert played.turns[1].decision.observed == 3 / 4
+
+
+def test_a_line_that_is_no_test_is_counted_by_its_reason() -> None:
+    case = case_of(["+++", "+++*"], "--.", samples=("1xx1", "3"))
+    (turn,) = play(case, plan(step()), MODELS).turns
+    assert case.tests("s", "own", 2)[1] == {"x": 2, "repeated": 1}
+    assert (turn.evidence.n_tests, turn.evidence.inconclusive) == (1, 1)
 
 
 def test_what_is_spent_is_counted_by_turn() -> None:
     case = case_of(["---", "---", "+++*"], "---", small=(0, 1), large=(2,))
     small, large = play(case, plan(step(k=2), step("large", tests=1)), MODELS).turns
     assert small.spent.model == "s"
-    assert small.spent.read == 160
-    assert small.spent.written == (5, 6, 20, 10)  # two solutions, two samples
+    # Two solutions and two samples, in one batch.
+    assert small.spent.batches == (Batch(160, (5, 6, 20, 10)),)
+    assert (small.spent.read, small.spent.written) == (160, 41)
     assert small.spent.checks == 3 + 2 * 2 * 3  # an empty body once, two answers twice
     assert small.spent.check_s == 0.0025
     # Its tests are the first tier's; then those on both answers, twice, for the choice.
-    assert (large.spent.read, large.spent.written) == (160, (7, 20))
-    assert large.spent.checks >= 2 * 1 * 3 + 2 * 2 * 3
+    assert large.spent.batches == (Batch(160, (7, 20)),)
+    assert large.spent.checks == 2 * 1 * 3 + 2 * 2 * 3
+
+
+def test_nothing_is_run_on_an_answer_without_the_function() -> None:
+    case = case_of(["!!!", "!!!", "+++*"], "---", small=(0, 1), large=(2,), empty=(0,))
+    small, large = play(case, plan(step(k=2), step("large", tests=0)), MODELS).turns
+    assert small.spent.checks == 3 + 2 * 1 * 3
+    assert large.spent.checks == 2 * 1 * 3 + 2 * 1 * 3
 
 
 def test_what_is_not_tested_reads_the_first_prompt_alone() -> None:
     (turn,) = play(case_of(["+++"], "---"), load_plans()["small"], MODELS).turns
-    assert (turn.spent.read, turn.spent.written, turn.spent.checks) == (100, (5,), 0)
+    assert turn.spent.batches == (Batch(100, (5,)),)
+    assert (turn.spent.read, turn.spent.written, turn.spent.checks) == (100, 5, 0)
 
 
 TOO_LITTLE = [
-    (step(k=2), "wants 2 solutions and 2 samples of tests from s; there are 1 and 2"),
-    (step(tests=3), "wants 1 solutions and 3 samples of tests from s; there are 1 and 2"),
-    (step("huge"), "mine/double is not recorded with h in the style 'chat'"),
+    (step(k=2), "wants 2 solutions and 2 samples of tests from s; mine/double has 1 and 2"),
+    (step(tests=3), "wants 1 solutions and 3 samples of tests from s; mine/double has 1 and 2"),
+    (step("huge"), r"mine/double is not recorded with h\."),
 ]
 
 
@@ -265,37 +331,107 @@ def test_a_style_that_was_not_recorded_is_said() -> None:
         play(case_of(["+++"], "---"), plan(), MODELS, style="text")
 
 
-def test_cases_join_what_belongs_together_and_leave_out_the_rest() -> None:
-    problem = problem_of()
-    alone = Problem("mine/alone", problem.prompt, "", "", "double", "python", "m")
-    answer = "```python\ndef double(n):\n    return 0\n```"
-    recorded: Row = {
-        "problem": problem.id,
-        "model": "s",
-        "batches": [
-            {
-                "kind": "body",
-                "style": "chat",
-                "read": [7, 9],
-                "solutions": [{"text": answer, "logprobs": [-0.5, -0.25]}],
-                "tests": [{"text": "1) == 2", "tokens": 4}],
-            },
-            {"kind": "line", "style": "psm", "solutions": [], "tests": []},
-        ],
-    }
-    matrix = {**case_of(["+"], "-").matrix, "problem": problem.id}
-    (case,) = cases([alone, problem], [recorded], [matrix, {**matrix, "problem": "mine/alone"}])
-    assert case.problem is problem
-    assert case.written == {
-        "s": {"chat": Written((7, 9), (Solution(0, (-0.5, -0.25)),), (("1) == 2", 4),))}
-    }
-    assert list(cases([problem], [recorded], [])) == []
+def test_a_models_own_style_is_played_unless_another_is_asked_for() -> None:
+    case = case_of(["+--", "+++*"], "---")
+    other = replace(case.written["s"]["own"], solutions=(solution_of(1),))
+    case = replace(case, written={"s": {"own": case.written["s"]["own"], "other": other}})
+    alone = plan(step())
+    assert [play(case, alone, MODELS, style).row for style in ("", "own", "other")] == [0, 0, 1]
+    assert written(case, "s") == (case.written["s"]["own"], "own")
+    assert written(case, "s", "other") == (other, "other")
+
+
+def test_a_test_is_useful_where_a_body_that_returns_nothing_fails_it() -> None:
+    case = case_of(["+++++"], "+-!?.")
+    assert [useful(case, case.test(i)) for i in range(5)] == [False, True, True, False, False]
+
+
+# -- where a line is continued ------------------------------------------------------------------
+
+
+def test_a_continuation_is_one_answer_and_its_tests_are_asked_for_after_it() -> None:
+    case = case_of(["++-", "+++*"], "---", body=False)
+    small = play(case, plan(step(k=3, theta=0.9), step("large")), MODELS).turns[0]
+    assert (small.evidence.execution, small.evidence.k) == ("ran", 1)
+    assert (small.decision.reason, small.decision.observed) == (Reason.TESTS_FAILED, 2 / 3)
+    assert small.spent.batches == (Batch(100, (5,)), Batch(160, (20, 10)))
+    assert small.spent.checks == 3 + 2 * 3
+
+
+@pytest.mark.parametrize("example", [False, True])
+def test_nothing_is_asked_or_run_of_half_a_function(example: bool) -> None:
+    case = case_of(["!!!!", "++++*"], example=example, body=False, partial=(0,))
+    (turn,) = play(case, plan(), MODELS).turns
+    assert (turn.decision.action, turn.decision.reason) == ("accept", Reason.NOT_TESTABLE)
+    assert (turn.evidence.n_tests, turn.evidence.trusted_failed) == (0, 0)
+    assert turn.spent.batches == (Batch(100, (5,)),)
+    assert turn.spent.checks == 0
+
+
+GATES = [
+    # exp(-0.1) is 0.9048
+    (Policy(min_least=0.9049), "escalate", Reason.UNLIKELY_TOKEN),
+    (Policy(min_least=0.9048), "accept", Reason.NOT_TESTABLE),
+    (
+        Policy(escalate="on_doubt", min_confidence=0.9049),
+        "escalate",
+        Reason.LOW_CONFIDENCE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "action", "reason"), GATES)
+def test_a_continuation_that_nothing_vouches_for_is_gated_by_its_tokens(
+    policy: Policy, action: str, reason: Reason
+) -> None:
+    case = case_of(["!!!", "+++*"], "---", body=False, partial=(0,))
+    assert judged(case, Step("small", 1, 2, policy), step("large"))[:2] == (action, reason)
+
+
+def test_the_first_tokens_of_a_body_are_no_confidence() -> None:
+    for body, known in ((True, False), (False, True)):
+        (turn,) = play(case_of(["+++"], "---", body=body), plan(step()), MODELS).turns
+        assert (turn.evidence.confidence is not None) is known
+        assert turn.evidence.least is not None
 
 
 # -- the same as the cascade --------------------------------------------------------------------
 
 NAMES = {role: catalogue.load().default(role).name for role in ("small", "large")}  # type: ignore[arg-type]
 OWN = {problem.id.removeprefix("own/"): problem for problem in shipped("functions")}
+
+
+class CountingSandbox:
+    """The sandbox, counting the checks that it is given."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox, self.checks = sandbox, 0
+
+    async def run(
+        self,
+        source: str,
+        checks: Sequence[Check],
+        limits: Limits,
+        *,
+        seed: int = 0,
+        language: Language = "python",
+    ) -> list[Outcome]:
+        self.checks += len(checks)
+        return await self.sandbox.run(source, checks, limits, seed=seed, language=language)
+
+    async def run_script(
+        self, source: str, limits: Limits, *, seed: int = 0, language: Language = "python"
+    ) -> Outcome:
+        return await self.sandbox.run_script(source, limits, seed=seed, language=language)
+
+    async def run_suite(self, suite: Suite, limits: Limits) -> list[Outcome]:
+        return await self.sandbox.run_suite(suite, limits)
+
+    async def status(self) -> Status:
+        return await self.sandbox.status()
+
+    async def close(self) -> None:
+        await self.sandbox.close()
 
 
 def scripted(solutions: Sequence[str], tests: Sequence[str]) -> ScriptedEngine:
@@ -308,6 +444,9 @@ def scripted(solutions: Sequence[str], tests: Sequence[str]) -> ScriptedEngine:
 
 
 def whole(problem: Problem, body: str) -> str:
+    """Return a model's answer with a body, or one that continues a line."""
+    if problem.suffix:
+        return f"    {body}\n"
     head = problem.prompt.split('"""', 1)[0].rstrip()
     return f"Here it is:\n```python\n{head}\n    {body}\n```\n"
 
@@ -335,6 +474,24 @@ CLOCK_TESTS = (
 )
 NONE = "I cannot do that."
 
+LABEL = Problem(
+    "mine/label",
+    'def label(n: int) -> str:\n    """Say what n is.\n\n    >>> label(0)\n    \'none\'\n    """\n'
+    "    n = abs(n)\n    ",
+    "\n\n\ndef shout(n: int) -> str:\n    return label(n).upper()\n",
+    "assert label(0) == 'none'\nassert label(-1) == 'one'\nassert label(2) == 'many'\n",
+    "label",
+    "python",
+    "mine",
+    'return ["none", "one", "many"][min(n, 2)]',
+)
+NOWHERE = Problem("mine/x", "x = ", "\n", "assert x == 3\n", "", "python", "mine")
+PLAIN = replace(LABEL, id="mine/plain", prompt=LABEL.prompt.replace(">>> label(0)", "Zero is:"))
+LABEL_WRONG = 'return ["none", "many"][min(n, 1)]'
+LABEL_NONE = 'return "many"'
+LABEL_HALF = 'if n == 0:\n        return "none"'
+LABEL_TESTS = ('1) == "one"\nassert label(9) == "many"\n', '-1) == "one"\n')
+
 # problem, small bodies, small tests, large bodies, large tests, turns
 AGREEING = {
     "accepted": (BADGE, [BADGE.solution], BADGE_TESTS, [BADGE.solution], BADGE_MORE, 1),
@@ -358,42 +515,125 @@ AGREEING = {
         BADGE_MORE,
         2,
     ),
+    "examples alone passed": (CLOCK, [CLOCK.solution], USELESS, [CLOCK.solution], USELESS, 1),
+    "examples alone failed": (CLOCK, [CLOCK_HALF], USELESS, [CLOCK.solution], USELESS, 2),
+    "no examples": (BADGE, [BADGE_WRONG], USELESS, [BADGE.solution], USELESS, 1),
+    "an unlikely one": (BADGE, [BADGE_WRONG], USELESS, [BADGE.solution], BADGE_TESTS, 2),
+    "unchecked": (CLOCK, [CLOCK_WRONG], USELESS, [CLOCK.solution], USELESS, 1),
+    "then unchecked": (CLOCK, [CLOCK_HALF], CLOCK_TESTS, [CLOCK.solution], USELESS, 2),
+    "line accepted": (PLAIN, [LABEL.solution], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 1),
+    "line escalated": (PLAIN, [LABEL_WRONG], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 2),
+    "line without tests": (PLAIN, [LABEL.solution], USELESS, [LABEL.solution], USELESS, 2),
+    "line with an example": (LABEL, [LABEL_NONE], LABEL_TESTS, [LABEL_WRONG], LABEL_TESTS, 2),
+    "line and example alone": (LABEL, [LABEL_WRONG], USELESS, [LABEL.solution], USELESS, 1),
+    "several lines": (
+        PLAIN,
+        [LABEL_WRONG, LABEL.solution],
+        LABEL_TESTS,
+        [LABEL.solution, LABEL_NONE],
+        LABEL_TESTS,
+        2,
+    ),
+    "half a function": (PLAIN, [LABEL_HALF], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 1),
+    "empty line": (LABEL, [""], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 2),
+    "empty, then half": (LABEL, [""], LABEL_TESTS, [LABEL_HALF], LABEL_TESTS, 2),
+    "broken line": (LABEL, ["return ("], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 2),
+    "unchecked line": (LABEL, [LABEL_NONE], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 1),
+    "an unlikely half": (LABEL, [LABEL_HALF], USELESS, [LABEL_NONE], LABEL_TESTS, 2),
+    "an unlikely line": (PLAIN, [LABEL_HALF], USELESS, [LABEL.solution], LABEL_TESTS, 2),
+    "nowhere": (NOWHERE, ["3"], USELESS, ["4"], USELESS, 1),
+    "nowhere, unchecked": (NOWHERE, ["3"], USELESS, ["4"], USELESS, 1),
+}
+UNCHECKED = step(k=0, tests=0), step("large", k=0, tests=0)
+EXAMPLES_ALONE = step(tests=0), step("large", tests=0)
+# The steps where they are not those of the default plan.
+STEPS = {
+    "several": (step(k=3, theta=0.9), step("large", k=3, theta=0.9)),
+    "examples alone passed": EXAMPLES_ALONE,
+    "examples alone failed": EXAMPLES_ALONE,
+    "no examples": EXAMPLES_ALONE,
+    "an unlikely one": (step(tests=0, min_least=0.95), step("large")),
+    "unchecked": UNCHECKED,
+    "then unchecked": (step(), step("large", k=0, tests=0)),
+    "line and example alone": EXAMPLES_ALONE,
+    "several lines": (step(k=2, theta=0.9), step("large", k=2, theta=0.9)),
+    "unchecked line": UNCHECKED,
+    "an unlikely half": (step(min_least=0.95), step("large")),
+    "an unlikely line": (step(min_least=0.95), step("large")),
+    "nowhere, unchecked": UNCHECKED,
 }
 
 
-@pytest.mark.parametrize("name", AGREEING)
+def rounded(evidence: Evidence) -> Evidence:
+    """Return evidence with its figures as a study keeps them."""
+    if evidence.confidence is None:
+        return evidence
+    return replace(evidence, confidence=round(evidence.confidence, study.FIGURES))
+
+
+HALVES = "the cascade's choice also runs what makes half a function"
+NOWHERE_TESTED = "a study does not say that nothing can be tested"
+DIFFERING = {
+    "empty, then half": HALVES,
+    "an unlikely half": HALVES,
+    "an unlikely line": HALVES,
+    "nowhere": NOWHERE_TESTED,
+    "nowhere, unchecked": NOWHERE_TESTED,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(reason=DIFFERING[name]))
+        if name in DIFFERING
+        else name
+        for name in AGREEING
+    ],
+)
 async def test_a_plan_is_played_as_the_cascade_follows_it(name: str, sandbox: Sandbox) -> None:
     problem, small, small_tests, large, large_tests, n_turns = AGREEING[name]
-    k = len(small)
-    followed = load_plans()["default"]
-    if k > 1:
-        steps = (step(k=k, theta=0.9), step("large", k=k, theta=0.9))
-        followed = Plan("default", "", steps)
+    followed = Plan("default", "", STEPS.get(name, load_plans()["default"].steps))
     engines = {
         "small": scripted([whole(problem, body) for body in small], small_tests),
         "large": scripted([whole(problem, body) for body in large], large_tests),
     }
     tiers = [Tier(role, NAMES[role], engine) for role, engine in engines.items()]
-    cascade = Cascade(tiers, sandbox)
-    cascade.plans = {"default": followed}
-    real = await cascade.complete(problem.context)
+    counting = CountingSandbox(sandbox)
+    began = list[int]()
 
-    recipe = Recipe(k=k, tests=2, others=0)
+    def watch(event: Event) -> None:
+        if isinstance(event, Started):
+            began.append(counting.checks)
+
+    cascade = Cascade(tiers, counting)
+    cascade.plans = {"default": followed}
+    real = await cascade.complete(problem.context, watch=watch)
+    checks = [b - a for a, b in pairwise([*began, counting.checks])]
+
     recorded = [
-        await record(engine, NAMES[role], problem, recipe) for role, engine in engines.items()
+        await record(
+            engines[one.tier], NAMES[one.tier], problem, Recipe(max(one.k, 1), one.tests, others=0)
+        )
+        for one in followed.steps
     ]
     matrix = await execute(problem, recorded, sandbox, Limits())
-    (case,) = cases([problem], recorded, [matrix])
+    texts = [one["text"] for one in matrix["solutions"]]
+    case = study.case(study.digest(problem, recorded, matrix))
     played = play(case, followed, NAMES)
 
     assert len(real.attempts) == len(played.turns) == n_turns
     for attempt, turn in zip(real.attempts, played.turns, strict=True):
         assert turn.tier == attempt.tier
-        assert turn.evidence == attempt.evidence
+        assert turn.evidence == rounded(attempt.evidence)
         assert turn.decision == attempt.decision
-        assert case.matrix["solutions"][turn.row]["text"] == attempt.text
-        assert NAMES[attempt.tier] == turn.spent.model
-    assert case.matrix["solutions"][played.row]["text"] == real.answer.text
+        assert texts[turn.row] == attempt.text
+        assert turn.spent.model == NAMES[attempt.tier]
+        assert turn.spent.read == attempt.usage.prompt_tokens
+        assert turn.spent.written == attempt.usage.new_tokens
+    assert texts[played.row] == real.answer.text
     assert [turn.row for turn in played.turns][real.chosen] == played.row
-    hidden = await sandbox.run_script(problem.program(real.answer.text), Limits(time_s=10))
+    assert [turn.spent.checks for turn in played.turns] == checks
+    program = problem.program(problem.completion(real.answer.text))
+    hidden = await sandbox.run_script(program, Limits(time_s=10))
     assert played.right == (hidden.kind == "passed")

@@ -2,18 +2,19 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import exp, log, sqrt
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade_lsp import confidence
 from cascade_lsp.errors import UsageError
 from cascade_lsp.lab import scores
-from cascade_lsp.lab.problems import Problem
-from cascade_lsp.lab.replay import Case, Solution, Written
 from cascade_lsp.lab.scores import Grouped, Logistic, auroc, quality
+from cascade_lsp.lab.study import Answer, Case, Column, Sample, Solution, Written
+from cascade_lsp.sandbox import Outcome
 
 KINDS = {"P": "passed", "F": "assert_failed", "E": "error", "T": "timeout"}
 SHARES = {"s", "pass_fraction", "codet", "b4", "mbr_exec", "agreement", "examples"} | {
@@ -37,29 +38,26 @@ def case_of(
     Row 0 of the pass matrix is of another model; the solutions' rows begin at 1.
     """
     n = len(rows[0])
-    stated = "".join(f"    >>> f({i})\n    {i}\n" for i in range(examples))
-    prompt = f'def f(x):\n    """Return x.\n\n{stated}    """\n'
-    texts = [f"assert f({i}) == {i}" for i in range(n)]
-    written = [texts[examples:][i] for i in order or range(n - examples)]
-    answer = "\n".join(written).removeprefix("assert f(")
-    matrix: dict[str, Any] = {
-        "tests": [{"text": t, "stub": "assert_failed"} for t in texts],
-        "solutions": [
-            {"text": f"    return {i}", "syntax_ok": syntax_ok, "hidden": "passed"}
-            for i in range(len(rows) + 1)
-        ],
-        "outcomes": [["timeout"] * n, *([KINDS[x] for x in row] for row in rows)],
-    }
-    solutions = tuple(Solution(i + 1, tuple(logprobs)) for i in range(len(rows)))
-    tests = ((answer, 9),) if written else (("", 0),)
-    problem = Problem("p", prompt, "", "", "f", "python", "toy")
-    return Case(problem, {"small": {"chat": Written((1, 1), solutions, tests)}}, matrix)
+    found = [examples + i for i in order or range(n - examples)]
+    solutions = tuple(Solution(i + 1, confidence.features(logprobs)) for i, _ in enumerate(rows))
+    outcomes = (("timeout",) * n, *([KINDS[x] for x in row] for row in rows))
+    return Case(
+        id="p",
+        source="toy",
+        group="p",
+        chars=80,
+        answers=tuple(Answer("passed", True, syntax_ok, 10 + i) for i in range(len(rows) + 1)),
+        columns=tuple(Column(i < examples, "assert_failed", "", i, i) for i in range(n)),
+        outcomes=tuple(tuple(map(Outcome, kinds)) for kinds in outcomes),
+        written={"small": {"chat": Written(True, (1, 1), solutions, (Sample(9, tuple(found)),))}},
+        check_s=0.001,
+    )
 
 
 def choices(case: Case) -> dict[str, tuple[int, float]]:
     """Return every rule's pick, as an index into the solutions, and its score."""
     k = len(case.written["small"]["chat"].solutions)
-    found = scores.choices(case, "small", "chat", k, 1)
+    found = scores.choices(case, "small", k, 1)
     return {name: (choice.row - 1, choice.score) for name, choice in found.items()}
 
 
@@ -202,13 +200,10 @@ def test_a_share_is_in_the_unit_interval_and_the_order_of_tests_does_not_matter(
 
 def test_tests_are_those_of_the_first_samples_and_of_the_docstring() -> None:
     case = case_of("PPF", examples=1)
-    without = scores.observe(case, "small", "chat", 1, 0)
+    without = scores.observe(case, "small", 1, 0)
     assert [test.trusted for test in without.matrix.tests] == [True]
-    assert [test.trusted for test in scores.observe(case, "small", "chat", 1, 1).matrix.tests] == [
-        True,
-        False,
-        False,
-    ]
+    both = scores.observe(case, "small", 1, 1)
+    assert [test.trusted for test in both.matrix.tests] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -223,11 +218,11 @@ def test_tests_are_those_of_the_first_samples_and_of_the_docstring() -> None:
 )
 def test_what_is_not_recorded_is_said(model: str, style: str, k: int, samples: int) -> None:
     with pytest.raises(UsageError, match="ecord"):
-        scores.choices(case_of("P"), model, style, k, samples)
+        scores.choices(case_of("P"), model, k, samples, style)
 
 
 def test_features_are_the_scores_and_counts_of_the_pick() -> None:
-    found = scores.features(EXAMPLE, "small", "chat", 2, 1)
+    found = scores.features(EXAMPLE, "small", 2, 1)
     assert found["codet"] == pytest.approx(2 / (3 * sqrt(2)))
     assert all(type(value) is float for value in found.values())
     counts = {
@@ -241,21 +236,22 @@ def test_features_are_the_scores_and_counts_of_the_pick() -> None:
         "examples_passed": 1,
         "examples_failed": 0,
         "syntax_ok": 1,
-        "prompt_chars": len(EXAMPLE.problem.prompt),
-        "answer_chars": len("    return 2"),
+        "prompt_chars": EXAMPLE.chars,
+        "answer_chars": EXAMPLE.answers[2].chars,
     }
     assert {name: found[name] for name in counts} == counts
 
 
 def test_dropped_tests_are_counted_by_reason() -> None:
-    case = case_of("PP")
-    case.matrix["tests"][1]["stub"] = "passed"
-    found = scores.features(case, "small", "chat", 1, 1)
-    assert (found["tests_kept"], found["tests_dropped"], found["dropped_passes_on_stub"]) == (
-        1,
-        1,
-        1,
-    )
+    case = case_of("PPP", examples=1)
+    useless = replace(case.columns[2], stub="passed")
+    wrote = case.written["small"]["chat"]
+    wrote = replace(wrote, samples=(Sample(9, (0, 1, 2, 1, "tautology")),))
+    case = replace(case, columns=(*case.columns[:2], useless), written={"small": {"chat": wrote}})
+    found = scores.features(case, "small", 1, 1)
+    assert (found["tests_kept"], found["tests_dropped"]) == (1, 3)
+    dropped = {name: n for name, n in found.items() if name.startswith("dropped_")}
+    assert dropped == {"dropped_useless": 1, "dropped_repeated": 1, "dropped_tautology": 1}
 
 
 # -- a learned score ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cascade_lsp.lab import report, search
 from cascade_lsp.lab.prices import Operations
-from cascade_lsp.lab.replay import Case, play
+from cascade_lsp.lab.replay import play
 from cascade_lsp.lab.search import Asked, Bench, plan_of
 from cascade_lsp.policy import Policy
 from tests.lab.test_replay import MODELS, case_of
@@ -28,8 +28,7 @@ def bench(times: int = 5) -> Bench:
     for kind, answers in ANSWERS.items():
         for n in range(times):
             case = case_of(answers, "---", small=(0, 0, 0, 0), large=(1, 1, 1, 1), samples="123")
-            problem = replace(case.problem, id=f"{kind} {n}")
-            cases.append(Case(problem, case.written, case.matrix))
+            cases.append(replace(case, id=f"{kind} {n}", group=f"{kind} {n}"))
     return Bench(cases, MODELS, Operations({"s": 0.5, "l": 1.5}))
 
 

@@ -1,9 +1,10 @@
 """Run what was recorded: every solution against every test, the hidden ones too, in the sandbox.
 
-One row a problem, the pass matrix: `{problem, solutions: [{text, whole, syntax_ok, hidden}], tests:
-[{text, trusted, stub, reference}], outcomes, check_ms}`, `outcomes[s][t]` being an outcome's kind,
-`stub` and `reference` those of a body that returns nothing and of the known solution ("" where
-there is none), `hidden` that of the problem's own tests. Which of it counts is for `replay`.
+One row a problem, the pass matrix: `{problem, models, solutions: [{text, whole, syntax_ok,
+hidden}], tests: [{text, trusted, stub, reference}], outcomes, check_ms}`, `outcomes[s][t]` being an
+outcome's kind, `stub` and `reference` those of a body that returns nothing and of the known
+solution ("" where there is none), `hidden` that of the problem's own tests. Which of it counts is
+for `replay`.
 """
 
 import time
@@ -16,7 +17,7 @@ from cascade_lsp.context import Context
 from cascade_lsp.errors import UsageError
 from cascade_lsp.lab import rows
 from cascade_lsp.lab.problems import Problem
-from cascade_lsp.languages import RUNS_AS, tests_of
+from cascade_lsp.languages import RUNS_AS
 from cascade_lsp.sandbox import Limits, Sandbox, SandboxOptions, make_sandbox
 from cascade_lsp.testable import Target
 from cascade_lsp.testgen import Test
@@ -28,14 +29,12 @@ def answer_text(batch: rows.Row, written: str, context: Context, target: object)
     """Return what of a recorded answer is inserted at the cursor, by the shipped rules."""
     if batch["kind"] == "line" or not isinstance(target, Target):
         return fim.trim(written, context)
-    return testable.body_from(fim.answer_source(written, target, batch["style"]), target)
+    return testable.body_from(fim.answer_source(written, target), target)
 
 
 def assertions(written: str, target: Target) -> list[Test]:
     """Return every usable assertion of one recorded answer, also those that others contradict."""
-    reader = tests_of(target)
-    found = reader.assertions(reader.opening(target) + written, target)
-    return [Test(one[0], "", False, one[1]) for one in found if not isinstance(one, str)]
+    return [one for one in testgen.read(written, target, "") if isinstance(one, Test)]
 
 
 async def execute(
@@ -63,6 +62,7 @@ async def execute(
         "problem": problem.id,
         "source": problem.source,
         "group": problem.group,
+        "models": [row["model"] for row in records],
         "solutions": [{k: v for k, v in s.items() if k != "outcomes"} for s in solutions],
         "tests": await run.tests_known(),
         "outcomes": [s["outcomes"] for s in solutions],
@@ -142,6 +142,21 @@ class _Run:
 
 
 # -- many of them -------------------------------------------------------------------------------
+
+
+def missing(
+    problems: Iterable[Problem],
+    recorded: Mapping[str, Sequence[rows.Row]],
+    had: Iterable[rows.Row],
+) -> list[Problem]:
+    """Return the problems of which something was recorded since they were run, or never run."""
+    ran = {row["problem"]: row["models"] for row in had}
+    return [
+        problem
+        for problem in problems
+        if problem.id in recorded
+        and ran.get(problem.id) != [row["model"] for row in recorded[problem.id]]
+    ]
 
 
 def by_problem(recorded: Iterable[rows.Row]) -> dict[str, list[rows.Row]]:

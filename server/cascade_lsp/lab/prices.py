@@ -5,7 +5,7 @@ one decode for every number of sequences in the batch, which is far from proport
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -16,6 +16,7 @@ from cascade_lsp.lab import rows
 from cascade_lsp.lab.replay import Spent
 
 Unit = Literal["seconds", "gflop", "dollars"]
+UNITS: tuple[Unit, ...] = ("seconds", "dollars", "gflop")
 WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16)
 STEPS, REPEATS = 24, 3
 
@@ -62,13 +63,20 @@ class Seconds:
 
     def of(self, spent: Spent) -> float:
         speed = self.speeds[spent.model]
-        lengths = sorted(spent.written)
-        writing, done = 0.0, 0
-        for i, length in enumerate(lengths):
-            writing += (length - done) * speed.step_s(len(lengths) - i)
-            done = length
-        reading = spent.read / speed.read_per_s
-        return self.overhead_s + reading + writing + spent.checks * spent.check_s
+        model_s = sum(
+            batch.read / speed.read_per_s + _writing_s(batch.written, speed)
+            for batch in spent.batches
+        )
+        return self.overhead_s + model_s + spent.checks * spent.check_s
+
+
+def _writing_s(written: Sequence[int], speed: Speed) -> float:
+    """Return the seconds of sequences that write together, fewer and fewer of them as they end."""
+    seconds, done = 0.0, 0
+    for i, length in enumerate(sorted(written)):
+        seconds += (length - done) * speed.step_s(len(written) - i)
+        done = length
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ class Operations:
     unit: Unit = "gflop"
 
     def of(self, spent: Spent) -> float:
-        return 2 * self.parameters[spent.model] * (spent.read + sum(spent.written))
+        return 2 * self.parameters[spent.model] * (spent.read + spent.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Dollars:
     def of(self, spent: Spent) -> float:
         if spent.model not in self.read:
             return self.local * self.seconds.of(spent)
-        paid = spent.read * self.read[spent.model] + sum(spent.written) * self.written[spent.model]
+        paid = spent.read * self.read[spent.model] + spent.written * self.written[spent.model]
         return paid / 1e6 + self.local * spent.checks * spent.check_s
 
 

@@ -48,19 +48,21 @@ class Asked:
 def questions(problem: Problem, style: catalogue.Style, recipe: Recipe) -> list[Asked]:
     """Return the batches to ask a model for a problem.
 
-    Where a body is missing, solutions and tests by the styles "chat" and "text"; elsewhere a
-    continuation by the styles "prefix" and "psm", with tests where something can be tested.
+    A model's own style is first. Where a body is missing, solutions and tests by the styles
+    "chat" and "text"; elsewhere a continuation by the styles "prefix" and "psm", with tests where
+    something can be tested.
     """
     context = problem.context
     target = testable.find(context)
     found = target if isinstance(target, Target) else None
     if found is None or not found.stub:
-        lines = [Asked("line", name, [fim.render(context, name)], ()) for name in STYLES["line"]]
+        names = sorted(STYLES["line"], key=lambda name: name != style.line)
+        lines = [Asked("line", name, [fim.render(context, name)], ()) for name in names]
         if found is None:
             return lines
         return [*lines, Asked("line", "", (), testgen.prompts(found, style.tests, recipe.tests))]
     batches = []
-    for name in STYLES["body"]:
+    for name in sorted(STYLES["body"], key=lambda name: name != style.body):
         own = name == style.body
         k, tests = (recipe.k, recipe.tests) if own else (recipe.others, recipe.others)
         if k == 0:

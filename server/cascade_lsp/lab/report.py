@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from cascade_lsp.lab import scores
 from cascade_lsp.lab.search import (
@@ -31,11 +32,23 @@ from cascade_lsp.lab.search import (
 )
 from cascade_lsp.plans import Plan
 
-GREEDY, SELF_TESTED = Asked(0, 0), Asked(4, 3)
-STYLE = "chat"
+GREEDY, SELF_TESTED = Asked(0, 0), Asked(4, 4)
+# What the small tier is asked for before a rule ranks its greedy answers.
 BY_TOKENS = ("first_3", "first_3_syntax", "logprob_mean", "logprob_min")
-BY_TESTS = ("s", "pass_fraction", "examples")
+BY_TESTS = ("s", "pass_fraction")
+BOUGHT: Mapping[str, Asked] = {
+    **dict.fromkeys(BY_TOKENS, GREEDY),
+    "examples": Asked(1, 0),
+    **dict.fromkeys(BY_TESTS, Asked(1, 2)),
+}
 K_RULES = ("agreement", "codet", "b4", "mbr_exec")
+SHARES = np.linspace(0, 1, 21)
+
+AS_DEAR = "most right for no more than always large costs"
+AS_RIGHT = "cheapest that is as right as always large"
+AS_TESTED = "cheapest that is as right as the large model's self-testing"
+ANY_COST = "most right, whatever it costs"
+SELF_TESTING = "large, self-testing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ class Goal:
 
     name: str
     level: Level
+    right: Interval
     optimism: float
     chosen: Sequence[tuple[str, int]]
     compared: Sequence[Compared]
@@ -73,11 +87,13 @@ class Report:
     """Everything that the records say under one price list."""
 
     problems: int
+    models: str
     unit: str
     levels: Sequence[Level]
     goals: Sequence[Goal]
     auroc: Mapping[str, float]
     pareto: Sequence[Level]
+    curves: Mapping[str, Sequence[Level]]
 
 
 def report(bench: Bench, found: Sequence[Candidate]) -> Report:
@@ -90,22 +106,19 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
         _level("always small", small),
         _level("small, self-testing", bench.outcomes(plan_of(SELF_TESTED, None, ALWAYS))),
         _level("always large", large),
-        _level("large, self-testing (the paper's baseline)", tested),
+        _level(f"{SELF_TESTING} (the paper's baseline)", tested),
         Level("oracle: either greedy answer is right", float(oracle.mean()), 0.0, 0.0),
     ]
     rivals = Rivals(bench, small, large)
     goals: list[tuple[str, Callable[[Bools], Choice], Outcomes]] = [
-        ("most right for no more than always large costs", _as_dear_as(large), large),
-        ("cheapest that is as right as always large", _as_right_as(large), large),
-        (
-            "cheapest that is as right as the large model's self-testing",
-            _as_right_as(tested),
-            tested,
-        ),
-        ("most right, whatever it costs", lambda _: most_right(float("inf")), tested),
+        (AS_DEAR, _as_dear_as(large), large),
+        (AS_RIGHT, _as_right_as(large), large),
+        (AS_TESTED, _as_right_as(tested), tested),
+        (ANY_COST, lambda _: most_right(float("inf")), tested),
     ]
     return Report(
         problems=len(bench.cases),
+        models=", then ".join(bench.models[tier] for tier in ("small", "large")),
         unit=bench.price.unit,
         levels=levels,
         goals=[
@@ -113,12 +126,14 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
             for name, choice, base in goals
         ],
         auroc={
-            name: scores.auroc(
-                [c.score for c in rivals.choices(name)], [bool(one) for one in small.right]
-            )
-            for name in (*BY_TOKENS, *BY_TESTS, *K_RULES)
+            name: scores.auroc(rivals.scores(name), [bool(one) for one in small.right])
+            for name in (*BOUGHT, *K_RULES)
         },
         pareto=front(found),
+        curves={
+            "random": [rivals.random(share) for share in SHARES],
+            **{name: [rivals.of(name, share) for share in SHARES] for name in BOUGHT},
+        },
     )
 
 
@@ -149,17 +164,15 @@ class Rivals:
     small: Outcomes
     large: Outcomes
 
-    def choices(self, rule: str) -> list[scores.Choice]:
+    def scores(self, rule: str) -> list[float]:
         """Return what a rule says of the small tier's answer to each case."""
-        k, tests = (4, 3) if rule in K_RULES else (1, 2)
+        k, tests = (4, 4) if rule in K_RULES else (1, 2)
         model = self.bench.models["small"]
-        return [scores.choices(case, model, STYLE, k, tests)[rule] for case in self.bench.cases]
+        return [scores.choices(case, model, k, tests)[rule].score for case in self.bench.cases]
 
     def at_cost(self, rule: str, budget: float) -> Outcomes:
         """Return the outcomes of a rule that spends `budget` on the mean case."""
-        asked = Asked(1, 2) if rule in BY_TESTS else GREEDY
-        first = self.bench.outcomes(plan_of(asked, None, ALWAYS))
-        order = np.argsort([choice.score for choice in self.choices(rule)], kind="stable")
+        first, order = self._ranked(rule)
         left = budget * len(order) - first.cost.sum()
         share = np.zeros(len(order))
         for i in order:
@@ -172,6 +185,23 @@ class Rivals:
         left = budget - self.small.cost.mean()
         share = float(np.clip(left / self.large.cost.mean(), 0, 1))
         return _mixed(self.small, self.large, np.full(len(self.small.right), share))
+
+    def of(self, rule: str, share: float) -> Level:
+        """Return what escalating a share of the answers gives, the worst by a rule first."""
+        first, order = self._ranked(rule)
+        up = np.zeros(len(order))
+        up[order] = np.clip(share * len(order) - np.arange(len(order)), 0, 1)
+        return _level(rule, _mixed(first, self.large, up))
+
+    def random(self, share: float) -> Level:
+        """Return what escalating a share of the answers by lot gives."""
+        up = np.full(len(self.small.right), share)
+        return _level("random", _mixed(self.small, self.large, up))
+
+    def _ranked(self, rule: str) -> tuple[Outcomes, npt.NDArray[np.intp]]:
+        """Return what the small tier gives with what a rule needs, and the worst answers first."""
+        first = self.bench.outcomes(plan_of(BOUGHT[rule], None, ALWAYS))
+        return first, np.argsort(self.scores(rule), kind="stable")
 
 
 def _mixed(first: Outcomes, then: Outcomes, share: Floats) -> Outcomes:
@@ -186,17 +216,15 @@ def _goal(name: str, chosen: Resplit, base: Outcomes, rivals: Rivals) -> Goal:
     others: list[tuple[str, Outcomes]] = [
         ("always large", rivals.large),
         ("random escalation, equal cost", rivals.random_at_cost(budget)),
-        *(
-            (f"{rule}, equal cost", rivals.at_cost(rule, budget))
-            for rule in (*BY_TOKENS, *BY_TESTS)
-        ),
+        *((f"{rule}, equal cost", rivals.at_cost(rule, budget)) for rule in BOUGHT),
     ]
     if base is not rivals.large:
-        others.insert(0, ("large, self-testing", base))
+        others.insert(0, (SELF_TESTING, base))
     groups = rivals.bench.groups
     return Goal(
         name=name,
         level=_level(name, ours),
+        right=bootstrap(ours.right, groups),
         optimism=chosen.optimism,
         chosen=sorted(
             ((words(plan), n) for plan, n in chosen.chosen.items()), key=lambda one: -one[1]
@@ -225,32 +253,81 @@ def _level(name: str, outcomes: Outcomes) -> Level:
     return Level(name, *map(float, means))
 
 
-def as_text(found: Report) -> str:
-    """Return a report as Markdown."""
-    lines = [
-        f"{found.problems} problems; costs in {found.unit}",
-        "",
-        "| | right | cost | escalated |",
-        "|---|---|---|---|",
-        *(_row(level) for level in (*found.levels, *(goal.level for goal in found.goals))),
-        "",
+# -- what was to be shown -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was to be shown, whether it is, and by which figures."""
+
+    name: str
+    verdict: str
+    figures: str
+
+
+def claims(local: Report, remote: Report, bench: Bench) -> list[Claim]:
+    """Return what the study says of its claims, in this machine's seconds and at a remote tier's
+    prices; all by problems that the plans were not chosen on."""
+    paper = _against(local, AS_TESTED, SELF_TESTING)
+    return [
+        _cheaper("0.26 less cost than the large model's self-testing, as right", paper, 0.74),
+        _pays("the large model alone, in seconds of this machine", local),
+        _pays("the large model alone, at a remote tier's price", remote),
+        *(
+            _more_right(f"tests beat {rival}", _against(where, AS_DEAR, rival))
+            for where in (local, remote)
+            for rival in ("first_3_syntax, equal cost", "random escalation, equal cost")
+        ),
+        _batch(bench),
     ]
-    for goal in found.goals:
-        lines += [
-            f"### {goal.name}",
-            "",
-            f"Chosen most often: {'; '.join(f'{plan} ({n})' for plan, n in goal.chosen)}. "
-            f"Optimism where chosen: {goal.optimism:+.3f}.",
-            "",
-            "| against | shares right gained | cost, ratio |",
-            "|---|---|---|",
-            *(f"| {c.rival} | {c.right} | {c.cost} |" for c in goal.compared),
-            "",
-        ]
-    lines += ["| AUROC of | for: the small model's greedy answer is right |", "|---|---|"]
-    lines += [f"| {name} | {value:.2f} |" for name, value in found.auroc.items()]
-    return "\n".join([*lines, "", "Pareto front, in sample:", "", *map(_row, found.pareto), ""])
 
 
-def _row(level: Level) -> str:
-    return f"| {level.name} | {level.right:.1%} | {level.cost:.3g} | {level.escalated:.0%} |"
+def _against(found: Report, goal: str, rival: str) -> Compared:
+    named = next(one for one in found.goals if one.name == goal)
+    return next(one for one in named.compared if one.rival == rival)
+
+
+def _pays(what: str, found: Report) -> Claim:
+    """More right answers at equal cost, or at least 15 % less cost for as many."""
+    more, less = _against(found, AS_DEAR, "always large"), _against(found, AS_RIGHT, "always large")
+    first = _more_right(f"more right than {what}, at its cost", more)
+    second = _cheaper(f"0.15 less cost than {what}, as right", less, 0.85)
+    shown = "shown" if "shown" in (first.verdict, second.verdict) else "not shown"
+    return Claim(
+        f"better than {what}: more right at its cost, or as right for 0.85 of it",
+        shown,
+        f"{first.figures} ({first.verdict}); {second.figures} ({second.verdict})",
+    )
+
+
+def _more_right(name: str, one: Compared) -> Claim:
+    return Claim(name, "shown" if one.right.low > 0 else "not shown", _figures(one))
+
+
+def _cheaper(name: str, one: Compared, bound: float) -> Claim:
+    cheaper, worse = one.cost.high < bound, one.right.high < 0
+    verdict = "not shown"
+    if cheaper and not worse:
+        verdict = "shown" if one.right.low >= 0 else "cheaper; as right is not excluded"
+    return Claim(name, verdict, _figures(one))
+
+
+def _figures(one: Compared) -> str:
+    gain = f"{100 * one.right.mean:+.1f} points ({_range(one.right, 100)})"
+    return f"{gain} at {one.cost.mean:.2f} ({_range(one.cost)}) of the cost"
+
+
+def _range(one: Interval, times: float = 1.0) -> str:
+    return f"{times * one.low:.3g} to {times * one.high:.3g}"
+
+
+def _batch(bench: Bench) -> Claim:
+    """One sample of tests in one batch with the solution adds at most 40 % to the small tier."""
+    alone = bench.outcomes(plan_of(Asked(1, 0), None, ALWAYS)).cost
+    both = bench.outcomes(plan_of(Asked(1, 1), None, ALWAYS)).cost
+    share = ratio(both, alone, bench.groups)
+    return Claim(
+        "tests in one batch with the solution add at most 0.4 to the small tier's time",
+        "shown" if share.high <= 1.4 else "not shown",
+        f"{share.mean:.2f} ({_range(share)}) of the time, for one sample of five",
+    )

@@ -18,9 +18,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from cascade_lsp import confidence
 from cascade_lsp.errors import UsageError
-from cascade_lsp.lab.replay import PASSED, Case
+from cascade_lsp.lab import replay
+from cascade_lsp.lab.study import PASSED, Case
 from cascade_lsp.policy import Evidence
 from cascade_lsp.testgen import Matrix
 
@@ -46,13 +46,13 @@ class Choice:
 class Seen:
     """What is known of one model's first k solutions to a case, labels aside.
 
-    `rows` are the solutions' rows in the case's pass matrix; `logprobs` and `syntax_ok` are of the
-    greedy one, the first. `dropped` counts the tests not used, by reason.
+    `rows` are the solutions' rows in the case's pass matrix; `tokens` (features of `confidence`)
+    and `syntax_ok` are of the greedy one, the first. `dropped` counts unused tests, by reason.
     """
 
     matrix: Matrix
     rows: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    tokens: Mapping[str, float]
     syntax_ok: bool
     dropped: Mapping[str, int]
 
@@ -74,27 +74,27 @@ class Seen:
         return Choice(self.rows[s], score)
 
 
-def observe(case: Case, model: str, style: str, k: int, samples: int) -> Seen:
+def observe(case: Case, model: str, k: int, samples: int, style: str = "") -> Seen:
     """Return what a model's first `k` solutions show on the docstring's examples and on the tests
     of its first `samples` answers; raise UsageError where less is recorded."""
-    written = case.written.get(model, {}).get(style)
-    if written is None:
-        raise UsageError(f"{case.problem.id} is not recorded with {model} in the style {style!r}.")
-    if not 1 <= k <= len(written.solutions) or len(written.tests) < samples:
+    wrote, name = replay.written(case, model, style)
+    if not 1 <= k <= len(wrote.solutions) or len(wrote.samples) < samples:
         raise UsageError(
-            f"{case.problem.id} has {len(written.solutions)} solutions and {len(written.tests)} "
-            f"samples of tests from {model}, not {k} and {samples}. Record more with --k, --tests."
+            f"{case.id} has {len(wrote.solutions)} solutions and {len(wrote.samples)} samples of "
+            f"tests from {model}, not {k} and {samples}. Record more with --k, --tests."
         )
-    tests, dropped = case.tests(model, style, samples)
+    tests, dropped = case.tests(model, name, samples)
     known = {test.text for test in case.examples}
-    pool = (*case.examples, *(test for test in tests if test.text not in known))
-    rows = tuple(solution.row for solution in written.solutions[:k])
+    fresh = [test for test in tests if test.text not in known]
+    pool = (*case.examples, *(test for test in fresh if replay.useful(case, test)))
+    rows = tuple(solution.row for solution in wrote.solutions[:k])
+    useless = len(fresh) + len(case.examples) - len(pool)
     return Seen(
         matrix=case.pass_matrix(pool, rows),
         rows=rows,
-        logprobs=written.solutions[0].logprobs,
-        syntax_ok=bool(case.matrix["solutions"][rows[0]]["syntax_ok"]),
-        dropped=dropped,
+        tokens=wrote.solutions[0].features,
+        syntax_ok=case.answers[rows[0]].syntax_ok,
+        dropped={**dropped, "useless": useless} if useless else dropped,
     )
 
 
@@ -219,7 +219,7 @@ def _alike(vectors: Sequence[Hashable]) -> list[list[int]]:
 
 def first_3(seen: Seen) -> Choice:
     """Score by the mean probability of the first three tokens, in [0, 1] (arXiv 2603.05974)."""
-    return seen.choice(0, confidence.confidence(seen.logprobs) or 0.0)
+    return seen.choice(0, seen.tokens.get("probability_first_3", 0.0))
 
 
 def first_3_syntax(seen: Seen) -> Choice:
@@ -236,12 +236,12 @@ def mccom(seen: Seen) -> Choice:
 
 def _of_logprobs(seen: Seen, name: str) -> Choice:
     """Score by a feature of `confidence`, at most 0; FLOOR for an empty answer."""
-    return seen.choice(0, confidence.features(seen.logprobs).get(name, FLOOR))
+    return seen.choice(0, seen.tokens.get(name, FLOOR))
 
 
 def length(seen: Seen) -> Choice:
     """Score by the number of tokens, negative: the shorter, the likelier right."""
-    return seen.choice(0, -float(len(seen.logprobs)))
+    return seen.choice(0, -seen.tokens["tokens"])
 
 
 Rule = Callable[[Seen], Choice]
@@ -263,23 +263,22 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def choices(case: Case, model: str, style: str, k: int, samples: int) -> Mapping[str, Choice]:
+def choices(case: Case, model: str, k: int, samples: int, style: str = "") -> Mapping[str, Choice]:
     """Return what every rule picks, and its score."""
-    seen = observe(case, model, style, k, samples)
+    seen = observe(case, model, k, samples, style)
     return {name: rule(seen) for name, rule in RULES.items()}
 
 
-def features(case: Case, model: str, style: str, k: int, samples: int) -> Mapping[str, float]:
+def features(case: Case, model: str, k: int, samples: int, style: str = "") -> Mapping[str, float]:
     """Return all that is known of S's pick without a label, as numbers for `Logistic`.
 
     The scores of `RULES` (each of its own pick), and counts: those of S, tests kept and dropped,
     the docstring's examples, the characters of prompt and answer.
     """
-    seen = observe(case, model, style, k, samples)
+    seen = observe(case, model, k, samples, style)
     best = seen.matrix.best()
     n_s, n_tests, n_t = seen.matrix.score(best)
     passed, failed = seen.matrix.trusted(best)
-    text = case.matrix["solutions"][seen.rows[best]]["text"]
     counts = {
         "n_s": n_s,
         "n_tests": n_tests,
@@ -291,8 +290,8 @@ def features(case: Case, model: str, style: str, k: int, samples: int) -> Mappin
         "examples_passed": passed,
         "examples_failed": failed,
         "syntax_ok": seen.syntax_ok,
-        "prompt_chars": len(case.problem.prompt),
-        "answer_chars": len(text),
+        "prompt_chars": case.chars,
+        "answer_chars": case.answers[seen.rows[best]].chars,
         **{f"dropped_{reason}": n for reason, n in seen.dropped.items()},
     }
     scored = {name: rule(seen).score for name, rule in RULES.items()}

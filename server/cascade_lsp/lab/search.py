@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade_lsp.lab.prices import Price
-from cascade_lsp.lab.replay import Case, Played, play
+from cascade_lsp.lab.replay import Played, play
+from cascade_lsp.lab.study import Case
 from cascade_lsp.plans import Plan, Step
 from cascade_lsp.policy import Evidence, Policy, decide
 
@@ -27,7 +28,10 @@ RESPLITS = 40
 RESAMPLES = 4000
 NEVER = Policy(theta=2.0, theta_trusted=2.0)  # what no evidence reaches: always the next tier
 ALWAYS = Policy(theta=0.0, theta_trusted=0.0)
-THETAS = tuple(round(0.1 * n, 1) for n in range(11))
+# What is tried: few values, since a choice among many on some fifty problems is a choice by chance.
+THETAS = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.5, 1.0)  # of theta, where examples pass
+LEAST = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,8 @@ class Asked:
     tests: int
 
 
-SMALL = tuple(Asked(k, n) for k, n in ((1, 1), (1, 2), (1, 3), (2, 2), (3, 1), (4, 3)))
-LARGE = (Asked(0, 0), Asked(1, 1), Asked(1, 3), Asked(4, 3))
+SMALL = tuple(Asked(k, n) for k, n in ((1, 0), (1, 1), (1, 2), (1, 4), (2, 2), (4, 0), (4, 4)))
+LARGE = tuple(Asked(k, n) for k, n in ((0, 0), (1, 1), (4, 0), (4, 4)))
 
 
 def plan_of(small: Asked | None, large: Asked | None, policy: Policy, name: str = "") -> Plan:
@@ -129,7 +133,7 @@ class Bench:
 
     @cached_property
     def groups(self) -> list[str]:
-        return [case.problem.group for case in self.cases]
+        return [case.group for case in self.cases]
 
 
 @dataclass(frozen=True)
@@ -140,10 +144,15 @@ class Candidate:
     outcomes: Outcomes
 
 
-def policies() -> Iterator[Policy]:
-    """Yield the thresholds that are tried: S for all, and a lower one where examples pass."""
-    for theta, share in product(THETAS, (0.0, 0.5, 1.0)):
-        yield Policy(theta=theta, theta_trusted=round(theta * share, 2))
+def policies(asked: Asked) -> Iterator[Policy]:
+    """Yield the thresholds that are tried: of S, where there are tests, a lower one where examples
+    pass, and of the least likely token's probability."""
+    for least in LEAST:
+        if not asked.tests:
+            yield Policy(min_least=least)
+            continue
+        for theta, share in product(THETAS, SHARES):
+            yield Policy(theta=theta, theta_trusted=theta * share, min_least=least)
 
 
 def candidates(bench: Bench) -> list[Candidate]:
@@ -156,7 +165,8 @@ def candidates(bench: Bench) -> list[Candidate]:
     for small, large in product(SMALL, LARGE):
         pair = bench.pair(small, large)
         found += [
-            Candidate(plan_of(small, large, policy), pair.under(policy)) for policy in policies()
+            Candidate(plan_of(small, large, policy), pair.under(policy))
+            for policy in policies(small)
         ]
     return found
 

@@ -104,8 +104,9 @@ class Target:
 
     @property
     def begun(self) -> str:
-        """Return what the function needs and itself up to where its body begins, as source."""
-        return f"{self.setup}\n\n{self.opening}\n{self.indent}".lstrip()
+        """Return what the function needs and itself up to the line on which its body begins, as
+        source; a model that is given that line's blanks writes one more."""
+        return f"{self.setup}\n\n{self.opening}\n".lstrip()
 
     @property
     def listing(self) -> str:

@@ -1,0 +1,173 @@
+"""Write a report down: docs/results.md and its pictures, from a study and a price list alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade_lsp.errors import UsageError
+from cascade_lsp.lab.quality import Learned, Tested
+from cascade_lsp.lab.report import Claim, Goal, Level, Report
+from cascade_lsp.lab.scores import BINS
+
+UNITS = {"seconds": "s", "gflop": "GFLOP", "dollars": "$"}
+CURVES = ("random", "first_3_syntax", "logprob_min", "s")
+
+
+def as_text(found: Report) -> str:
+    """Return a report as Markdown: levels, what was chosen, and the rivals at equal cost."""
+    return "\n".join(_report(found))
+
+
+def _report(found: Report) -> Iterator[str]:
+    yield from (f"{found.problems} problems; {found.models}; costs in {found.unit}.", "")
+    yield from ("| | right | cost | escalated |", "|---|---|---|---|")
+    yield from (_row(level) for level in (*found.levels, *(goal.level for goal in found.goals)))
+    yield ""
+    for goal in found.goals:
+        yield from _goal(goal)
+    yield from ("| AUROC of | for: the small model's greedy answer is right |", "|---|---|")
+    yield from (f"| {name} | {value:.2f} |" for name, value in found.auroc.items())
+    yield ""
+
+
+def _row(level: Level) -> str:
+    return f"| {level.name} | {level.right:.1%} | {level.cost:.3g} | {level.escalated:.0%} |"
+
+
+def _goal(goal: Goal) -> Iterator[str]:
+    chosen = "; ".join(f"{plan} ({n})" for plan, n in goal.chosen)
+    yield from (f"**{goal.name}.** Chosen most often: {chosen}.", "")
+    yield from (f"Shares right were {goal.optimism:+.3f} higher where it was chosen.", "")
+    yield from ("| against | shares right gained | cost, ratio |", "|---|---|---|")
+    yield from (
+        f"| {c.rival} | {c.right} | {c.cost.mean:.2f} ({c.cost.low:.2f} to {c.cost.high:.2f}) |"
+        for c in goal.compared
+    )
+    yield ""
+
+
+def page(
+    head: str,
+    reports: Mapping[str, Report],
+    claims: Sequence[Claim],
+    tested: Sequence[Tested],
+    learned: Sequence[Learned],
+) -> str:
+    """Return docs/results.md; `reports` are by their headings."""
+    lines = ["# Results", "", head, "", "## What was to be shown", ""]
+    lines += ["| claim | verdict | figures |", "|---|---|---|"]
+    lines += [f"| {c.name} | {c.verdict} | {c.figures} |" for c in claims]
+    lines += ["", "![Cost against accuracy](results-cost.svg)", ""]
+    for name, found in reports.items():
+        lines += [f"## {name}", "", as_text(found)]
+    lines += ["## The tests that models write", "", *_tests(tested), ""]
+    lines += ["## Learned scores", "", *_learned(learned), ""]
+    return "\n".join([*lines, "![Calibration](results-calibration.svg)", ""])
+
+
+def _tests(found: Sequence[Tested]) -> Iterator[str]:
+    yield "| model | lines a problem | usable | right | fail a wrong answer | fail a right one |"
+    yield "|---|---|---|---|---|---|"
+    for one in found:
+        shares = (one.usable, one.right, one.kills, one.false_alarms)
+        yield f"| {one.model} | {one.lines:.1f} | {' | '.join(f'{x:.0%}' for x in shares)} |"
+
+
+def _learned(found: Sequence[Learned]) -> Iterator[str]:
+    yield "| logistic model on | n | Brier | skill | ECE | AUROC |"
+    yield "|---|---|---|---|---|---|"
+    for one in found:
+        q = one.quality
+        figures = f"{q.brier:.3f} | {q.skill:+.3f} | {q.ece:.3f} | {q.auroc:.2f}"
+        yield f"| {one.name} | {q.n} | {figures} |"
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UsageError("Pictures need matplotlib: pip install 'cascade-lsp[lab]'.") from error
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    # The same figures make the same file.
+    pyplot.rcParams.update({"svg.hashsalt": "cascade", "font.size": 9, "figure.dpi": 100})
+    return pyplot
+
+
+def _save(pyplot: Any, figure: Any, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def draw_costs(reports: Mapping[str, Report], path: Path) -> None:
+    """Draw cost against accuracy, a panel a report: baselines, rivals, the in-sample front, and
+    what was chosen by resplits with its interval."""
+    pyplot = _pyplot()
+    columns = min(len(reports), 2)
+    rows = -(-len(reports) // columns)
+    size = (5.2 * columns, 4.2 * rows)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat[len(reports) :]:
+        axis.axis("off")
+    for axis, (name, found) in zip(axes.flat, reports.items(), strict=False):
+        _costs(axis, name, found)
+    axes.flat[0].legend(fontsize=7, loc="lower right")
+    figure.tight_layout()
+    _save(pyplot, figure, path)
+
+
+def _costs(axis: Any, name: str, found: Report) -> None:
+    for rule in CURVES:
+        curve = found.curves[rule]
+        style = {"color": "0.6", "linestyle": ":"} if rule == "random" else {"linewidth": 1}
+        axis.plot([c.cost for c in curve], [100 * c.right for c in curve], label=rule, **style)
+    front = found.pareto
+    axis.step(
+        [p.cost for p in front],
+        [100 * p.right for p in front],
+        where="post",
+        color="0.8",
+        label="best plans, in sample",
+    )
+    for level, mark in zip(found.levels, "osD^", strict=False):
+        if level.cost:
+            label = level.name.split(" (")[0]
+            axis.plot(level.cost, 100 * level.right, mark, color="black", ms=5, label=label)
+    for goal in found.goals:
+        low, high = goal.right.low, goal.right.high
+        axis.errorbar(
+            goal.level.cost,
+            100 * goal.level.right,
+            yerr=[[100 * (goal.level.right - low)], [100 * (high - goal.level.right)]],
+            fmt="*",
+            color="crimson",
+            ms=8,
+            capsize=2,
+            label="chosen on other problems" if goal is found.goals[0] else None,
+        )
+    axis.set(title=name, xlabel=f"cost of a problem, {UNITS[found.unit]}", ylabel="right, %")
+    axis.set_xlim(left=0)
+    axis.grid(alpha=0.3)
+
+
+def draw_calibration(found: Sequence[Learned], path: Path) -> None:
+    """Draw how often answers are right against the probability that learned scores give them."""
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(4.6, 4.2))
+    axis.plot([0, 100], [0, 100], color="0.7", linestyle=":")
+    for one in found:
+        order = np.argsort(one.probabilities, kind="stable")
+        bins = np.array_split(order, BINS // 2)
+        x = [100 * one.probabilities[b].mean() for b in bins]
+        y = [100 * one.labels[b].mean() for b in bins]
+        axis.plot(x, y, "o-", ms=3, linewidth=1, label=one.name)
+    axis.set(xlabel="probability given, %", ylabel="right, % (a fifth of the answers each)")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    _save(pyplot, figure, path)
