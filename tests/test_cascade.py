@@ -10,7 +10,8 @@ from cascade_lsp.cascade import Cascade, CascadeOptions
 from cascade_lsp.engine import Prompt
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import Record
-from cascade_lsp.policy import Reason
+from cascade_lsp.plans import Plan, Step
+from cascade_lsp.policy import Policy, Reason
 from cascade_lsp.sandbox import (
     Check,
     Language,
@@ -240,6 +241,38 @@ async def test_the_small_plan_never_tests_and_never_escalates(sandbox: Sandbox) 
     record = await cascade_of(small, large, sandbox).complete(place(EXAMPLE), plan="small")
     assert record.decision.reason == Reason.NOT_CHECKED
     assert large.asked == []
+
+
+ALONE = [
+    # document, the small answer, k, action, reason, the outcomes of its tests
+    (EXAMPLE, RIGHT, 1, "accept", Reason.TRUSTED_PASSED, ["passed"]),
+    (EXAMPLE, WRONG, 1, "escalate", Reason.TRUSTED_FAILED, ["assert_failed"]),
+    (EXAMPLE, WRONG, 0, "accept", Reason.NOT_CHECKED, []),
+    (STUB, WRONG, 1, "accept", Reason.NOT_CHECKED, []),
+]
+
+
+@pytest.mark.parametrize(("document", "answer", "k", "action", "reason", "outcomes"), ALONE)
+async def test_without_samples_of_tests_only_the_docstrings_examples_are_run(
+    document: str,
+    answer: str,
+    k: int,
+    action: str,
+    reason: Reason,
+    outcomes: Sequence[str],
+    sandbox: Sandbox,
+) -> None:
+    small = model(answer)
+    cascade = cascade_of(small, model(RIGHT), sandbox)
+    steps = tuple(Step(tier, k, 0, Policy()) for tier in ("small", "large"))
+    cascade.plans = {"default": Plan("default", "", steps)}
+    record = await cascade.complete(place(document))
+    first = record.attempts[0]
+    assert (first.decision.action, first.decision.reason) == (action, reason)
+    assert [test.outcome for test in first.tests] == outcomes
+    assert first.evidence.execution == ("ran" if outcomes else "not_asked")
+    assert not any(is_test_prompt(prompt) for batch in small.asked for prompt in batch)
+    assert record.answer.text == ("return n * 2" if outcomes else "return n + 2")
 
 
 async def test_who_watches_sees_each_tier_begin_write_and_be_judged(sandbox: Sandbox) -> None:

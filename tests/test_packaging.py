@@ -22,7 +22,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_data_and_no_weights(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("catalogue.toml", "plans.toml", "stubs/1_leap_year.py"):
+    for name in (
+        "catalogue.toml",
+        "plans/default.toml",
+        "study/functions.jsonl.gz",
+        "study/prices.json",
+        "stubs/1_leap_year.py",
+    ):
         assert f"cascade_lsp/models/{name}" in names
     assert "cascade_lsp/py.typed" in names
     assert not any(name.endswith(".gguf") or name.startswith("tests/") for name in names)

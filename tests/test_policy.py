@@ -58,6 +58,48 @@ def test_low_confidence_escalates_only_when_the_user_asked_for_doubt() -> None:
     )
 
 
+UNLIKELY = 0.19
+GATED = [
+    # What no example and no test of the project vouches for.
+    (Evidence("not_testable", least=UNLIKELY), "escalate", Reason.UNLIKELY_TOKEN),
+    (Evidence("off", least=UNLIKELY), "escalate", Reason.UNLIKELY_TOKEN),
+    (Evidence("not_asked", least=UNLIKELY), "escalate", Reason.UNLIKELY_TOKEN),
+    (Evidence("ran", inconclusive=2, least=UNLIKELY), "escalate", Reason.UNLIKELY_TOKEN),
+    (replace(TESTED, least=UNLIKELY), "escalate", Reason.UNLIKELY_TOKEN),
+    # What one of them vouches for.
+    (replace(TESTED, trusted_passed=1, least=UNLIKELY), "accept", Reason.TESTS_PASSED),
+    (replace(TESTED, own_passed=1, least=UNLIKELY), "accept", Reason.OWN_PASSED),
+    (Evidence("ran", trusted_passed=1, least=UNLIKELY), "accept", Reason.TRUSTED_PASSED),
+    (Evidence("ran", own_passed=1, least=UNLIKELY), "accept", Reason.OWN_PASSED),
+    # What is likely enough, or not known to be unlikely.
+    (Evidence("not_asked", least=0.2), "accept", Reason.NOT_CHECKED),
+    (Evidence("not_asked"), "accept", Reason.NOT_CHECKED),
+    (TESTED, "accept", Reason.TESTS_PASSED),
+    # What has failed already.
+    (Evidence("ran", least=UNLIKELY), "escalate", Reason.NO_TESTS),
+    (replace(TESTED, n_s=1, least=UNLIKELY), "escalate", Reason.TESTS_FAILED),
+    (replace(TESTED, trusted_failed=1, least=UNLIKELY), "escalate", Reason.TRUSTED_FAILED),
+    (Evidence("off", empty=True, least=UNLIKELY), "escalate", Reason.EMPTY),
+    (Evidence("off", syntax_ok=False, least=UNLIKELY), "escalate", Reason.SYNTAX),
+]
+
+
+@pytest.mark.parametrize(("evidence", "action", "reason"), GATED)
+def test_an_unlikely_token_escalates_only_what_nothing_else_vouches_for(
+    evidence: Evidence, action: str, reason: Reason
+) -> None:
+    decision = decide(evidence, Policy(min_least=0.2))
+    assert (decision.action, decision.reason) == (action, reason)
+    if reason == Reason.UNLIKELY_TOKEN:
+        assert (decision.observed, decision.required) == (UNLIKELY, 0.2)
+
+
+def test_an_unlikely_token_is_told_before_low_confidence() -> None:
+    evidence, policy = Evidence("off", confidence=0.1, least=0.1), Policy(escalate="on_doubt")
+    assert decide(evidence, policy).reason == Reason.LOW_CONFIDENCE
+    assert decide(evidence, replace(policy, min_least=0.2)).reason == Reason.UNLIKELY_TOKEN
+
+
 def test_the_last_tier_never_escalates_but_says_that_it_failed() -> None:
     failed = replace(TESTED, n_s=0)
     assert decide(failed, Policy(), last=True) == replace(
@@ -98,3 +140,41 @@ def test_what_could_not_be_tested_is_never_held_against_an_answer(
 ) -> None:
     evidence = Evidence(execution, inconclusive=inconclusive)  # type: ignore[arg-type]
     assert decide(evidence, Policy()).action == "accept"
+
+
+@st.composite
+def evidences(draw: st.DrawFn) -> Evidence:
+    n_tests = draw(st.integers(0, 5))
+    n_s = draw(st.integers(0, n_tests))
+    few = st.integers(0, 2)
+    return Evidence(
+        draw(st.sampled_from(["ran", "not_testable", "off", "not_asked"])),
+        empty=draw(st.booleans()),
+        syntax_ok=draw(st.booleans()),
+        n_tests=n_tests,
+        n_s=n_s,
+        n_t=min(n_s, 1),
+        trusted_passed=draw(few),
+        trusted_failed=draw(few),
+        inconclusive=draw(few),
+        own_passed=draw(few),
+        own_failed=draw(few),
+        least=draw(st.none() | st.floats(0, 1)),
+    )
+
+
+@given(evidences())
+def test_without_a_bound_an_unlikely_token_changes_nothing(evidence: Evidence) -> None:
+    assert Policy().min_least == 0.0
+    assert decide(evidence, Policy()) == decide(replace(evidence, least=None), Policy())
+
+
+@given(evidences(), st.floats(0, 1))
+def test_the_bound_turns_acceptances_only_and_never_those_of_what_is_vouched_for(
+    evidence: Evidence, bound: float
+) -> None:
+    before, after = decide(evidence, Policy()), decide(evidence, Policy(min_least=bound))
+    if before != after:
+        assert (before.action, after.action) == ("accept", "escalate")
+        assert after.reason == Reason.UNLIKELY_TOKEN
+        assert not evidence.trusted_passed and not evidence.own_passed

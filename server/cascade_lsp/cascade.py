@@ -144,6 +144,7 @@ class Cascade:
             execution="not_asked",
             empty=not draft.text,
             confidence=confidence.confidence(draft.logprobs),
+            least=confidence.least(draft.logprobs),
         )
         policy = self._policy(place.plan.steps[0])
         attempt = Attempt(
@@ -242,7 +243,8 @@ class Cascade:
         """Return the attempt to answer with, by the tests of all tiers."""
         if len(attempts) == 1:
             return 0
-        programs = [place.program(attempt.text, whole=False) for attempt in attempts]
+        whole = place.stub is None
+        programs = [place.program(attempt.text, whole=whole) for attempt in attempts]
         texts = [a.text if p else None for a, p in zip(attempts, programs, strict=True)]
         ran = await self._runner.matrix(place, programs)
         matrix = joined(ran, own_matrix(place, texts))

@@ -24,6 +24,11 @@ def features(logprobs: Sequence[float]) -> Mapping[str, float]:
     }
 
 
+def least(logprobs: Sequence[float]) -> float | None:
+    """Return the probability of the least likely token, None for an empty answer."""
+    return exp(min(logprobs)) if logprobs else None
+
+
 def confidence(logprobs: Sequence[float]) -> float | None:
     """Return the mean probability of the first three tokens, None for an empty answer."""
     return features(logprobs).get("probability_first_3")

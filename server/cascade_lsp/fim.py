@@ -4,6 +4,7 @@ Pure. Which style a model gets for which use is measured and stands in the catal
 here guesses from a model's name. Markers inside the user's text stay text.
 """
 
+from cascade_lsp import testable
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Piece, Prompt
 from cascade_lsp.languages import Target
@@ -84,9 +85,14 @@ def solutions(target: Target, style: str, k: int) -> list[Prompt]:
     ]
 
 
-def answer_source(text: str, target: Target) -> str:
-    """Return the source of the whole function that a solution's text ends."""
-    return target.begun + text + (f"\n{target.closing}" if target.closing else "")
+def body(text: str, target: Target) -> str:
+    """Return the body that a solution's text gives the target, ready to insert at the cursor.
+
+    The text ends the function that its prompt began; one that begins it anew counts, too. "" where
+    it is neither.
+    """
+    source = target.begun + text + (f"\n{target.closing}" if target.closing else "")
+    return testable.body_from(source, target) or testable.body_from(text, target)
 
 
 def is_cut(text: str, settled: str) -> bool:

@@ -219,10 +219,9 @@ class Turn:
         """Ask for whole functions and for tests in one batch that shares the listing's KV."""
         solutions = fim.solutions(target, self.tier.body, self.step.k)
         answers, usage = await self._batch([*solutions, *self._test_prompts()])
-        sources = (fim.answer_source(answer.text, target) for answer in answers[: len(solutions)])
         written = [
-            Generated(testable.body_from(source, target), answer.logprobs)
-            for source, answer in zip(sources, answers, strict=False)
+            Generated(fim.body(answer.text, target), answer.logprobs)
+            for answer in answers[: len(solutions)]
         ]
         programs = [self.place.program(one.text, whole=False) for one in written]
         return Asked(written, programs, [a.text for a in answers[len(solutions) :]], usage)

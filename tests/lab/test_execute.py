@@ -72,6 +72,7 @@ async def test_every_answer_is_run_against_every_test(sandbox: Sandbox) -> None:
     recorded = [record(batch([RIGHT, WRONG, BROKEN], SAMPLES))]
     row = await execute.execute(THRICE, recorded, sandbox, Limits())
     assert (row["problem"], row["source"], row["group"]) == (THRICE.id, "mine", "mine/thrice")
+    assert row["models"] == ["s"]
     assert row["solutions"] == [
         {"text": text, "whole": True, "syntax_ok": True, "hidden": hidden}
         for text, hidden in (
@@ -122,8 +123,12 @@ async def test_an_answer_without_the_function_fails_everything(
     assert [t["reference"] for t in row["tests"] if t["trusted"]] == ["passed"]
 
 
-async def test_the_text_style_continues_the_begun_function(sandbox: Sandbox) -> None:
-    recorded = [record(batch(["return n * 3\n"], ["1) == 3\n"], style="text"))]
+@pytest.mark.parametrize("style", ["chat", "text"])
+@pytest.mark.parametrize("written", ["    return n * 3\n", RIGHT])
+async def test_an_answer_continues_the_begun_function_or_begins_it_anew(
+    style: str, written: str, sandbox: Sandbox
+) -> None:
+    recorded = [record(batch([written], ["1) == 3\n"], style=style))]
     row = await execute.execute(THRICE, recorded, sandbox, Limits())
     assert [(one["text"], one["hidden"]) for one in row["solutions"]] == [
         ("return n * 3", "passed")
@@ -192,6 +197,20 @@ def test_contradicted_assertions_are_kept_for_whoever_judges() -> None:
 def test_rows_are_grouped_by_problem() -> None:
     a, b, c = record(problem="a"), record(problem="b"), record(problem="a", model="l")
     assert execute.by_problem([a, b, c]) == {"a": [a, c], "b": [b]}
+
+
+def test_what_was_recorded_since_it_was_run_is_missing() -> None:
+    other = Problem("o", THRICE.prompt, "", THRICE.test, "thrice", "python", "mine")
+    recorded = execute.by_problem([record(), record(problem="o"), record(problem="o", model="l")])
+    problems = [THRICE, other, Problem("never", "", "", "", "", "python", "mine")]
+    ran: list[Row] = [
+        {"problem": THRICE.id, "models": ["s"]},
+        {"problem": "o", "models": ["s"]},
+    ]
+    assert execute.missing(problems, recorded, []) == [THRICE, other]
+    assert execute.missing(problems, recorded, ran) == [other]
+    again: Row = {"problem": "o", "models": ["s", "l"]}
+    assert execute.missing(problems, recorded, [*ran, again]) == []
 
 
 async def test_matrices_come_problem_by_problem() -> None:

@@ -13,12 +13,12 @@ from cascade_lsp.lab import live
 from cascade_lsp.lab.rows import Rows, read
 from cascade_lsp.sandbox import Sandbox
 from cascade_lsp.turn import Tier
-from tests.lab.test_replay import BADGE, BADGE_TESTS, BADGE_WRONG, scripted, whole
+from tests.lab.test_replay import BADGE, BADGE_TESTS, BADGE_WRONG, answer_of, scripted
 
 
 def cascade_of(sandbox: Sandbox, small: str, large: str) -> Cascade:
     tiers = [
-        Tier(name, name, scripted([whole(BADGE, body)] * 3, BADGE_TESTS * 2))
+        Tier(name, name, scripted([answer_of(body)] * 3, BADGE_TESTS * 2))
         for name, body in (("small", small), ("large", large))
     ]
     return Cascade(tiers, sandbox)

@@ -26,8 +26,8 @@ MODELS = {"small": "s", "large": "l"}
 KINDS = {"+": "passed", "-": "assert_failed", "!": "error", "?": "inconclusive", ".": "timeout"}
 
 
-def solution_of(row: int) -> Solution:
-    return Solution(row, confidence.features((-0.1,) * (5 + row)))
+def solution_of(row: int, logprob: float = -0.1) -> Solution:
+    return Solution(row, confidence.features((logprob,) * (5 + row)))
 
 
 def case_of(
@@ -41,12 +41,14 @@ def case_of(
     empty: Sequence[int] = (),
     body: bool = True,
     partial: Sequence[int] = (),
+    logprob: float = -0.1,
 ) -> Case:
     """Write a case: a line of signs per answer, over the tests `double(1..)` (the example, 4, is
     first where there is one); a `*` behind it says that it passes the hidden tests.
 
     `samples` names the tests of each of a model's samples, the same for both models. Where no
-    `body` is missing, `partial` answers do not make the function whole.
+    `body` is missing, `partial` answers do not make the function whole. Every token has the same
+    `logprob`, and each answer one token more than the one before it.
     """
     numbers = ([4] if example else []) + [n for n in range(1, 9) if not example or n != 4]
     column = {str(n): i for i, n in enumerate(numbers)}
@@ -59,6 +61,7 @@ def case_of(
         source="m",
         group="mine/double",
         chars=70,
+        testable=True,
         answers=tuple(
             Answer(
                 "passed" if answer.endswith("*") else "assert_failed",
@@ -75,7 +78,11 @@ def case_of(
             tuple(Outcome(KINDS[sign]) for sign in answer.rstrip("*")) for answer in answers
         ),
         written={
-            model: {"own": Written(body, (100, 160), tuple(map(solution_of, rows)), found)}
+            model: {
+                "own": Written(
+                    body, (100, 160), tuple(solution_of(row, logprob) for row in rows), found
+                )
+            }
             for model, rows in (("s", small), ("l", large))
         },
         check_s=0.0025,
@@ -443,17 +450,15 @@ def scripted(solutions: Sequence[str], tests: Sequence[str]) -> ScriptedEngine:
     return ScriptedEngine(answer)
 
 
-def whole(problem: Problem, body: str) -> str:
-    """Return a model's answer with a body, or one that continues a line."""
-    if problem.suffix:
-        return f"    {body}\n"
-    head = problem.prompt.split('"""', 1)[0].rstrip()
-    return f"Here it is:\n```python\n{head}\n    {body}\n```\n"
+def answer_of(body: str) -> str:
+    """Return a model's answer with a body: on the line that its prompt ends with, or in a fence."""
+    return body if "```" in body else f"    {body}\n"
 
 
 BADGE, CLOCK = OWN["initials-badge"], OWN["clock-after"]
 BADGE_WRONG = "return name[:limit].upper()"
 BADGE_ODD = "return 'AK'"
+BADGE_ANEW = f"Here it is:\n```python\n{BADGE.prompt}{BADGE.solution}\n```\n"
 BADGE_FLOOD = 'print("x" * 10**6)\n    return "AK"'
 BADGE_TESTS = (
     '"ada king") == "AK"\nassert initials_badge("bo") == "B"\n',
@@ -495,6 +500,7 @@ LABEL_TESTS = ('1) == "one"\nassert label(9) == "many"\n', '-1) == "one"\n')
 # problem, small bodies, small tests, large bodies, large tests, turns
 AGREEING = {
     "accepted": (BADGE, [BADGE.solution], BADGE_TESTS, [BADGE.solution], BADGE_MORE, 1),
+    "begun anew": (BADGE, [BADGE_ANEW], BADGE_TESTS, [BADGE.solution], BADGE_MORE, 1),
     "escalated": (BADGE, [BADGE_WRONG], BADGE_TESTS, [BADGE.solution], BADGE_MORE, 2),
     "both wrong": (BADGE, [BADGE_WRONG], BADGE_TESTS, [BADGE_WRONG], BADGE_MORE, 2),
     "small kept": (BADGE, [BADGE.solution], BADGE_FALSE, [BADGE_WRONG], BADGE_TESTS, 2),
@@ -571,32 +577,13 @@ def rounded(evidence: Evidence) -> Evidence:
     return replace(evidence, confidence=round(evidence.confidence, study.FIGURES))
 
 
-HALVES = "the cascade's choice also runs what makes half a function"
-NOWHERE_TESTED = "a study does not say that nothing can be tested"
-DIFFERING = {
-    "empty, then half": HALVES,
-    "an unlikely half": HALVES,
-    "an unlikely line": HALVES,
-    "nowhere": NOWHERE_TESTED,
-    "nowhere, unchecked": NOWHERE_TESTED,
-}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=DIFFERING[name]))
-        if name in DIFFERING
-        else name
-        for name in AGREEING
-    ],
-)
+@pytest.mark.parametrize("name", list(AGREEING))
 async def test_a_plan_is_played_as_the_cascade_follows_it(name: str, sandbox: Sandbox) -> None:
     problem, small, small_tests, large, large_tests, n_turns = AGREEING[name]
     followed = Plan("default", "", STEPS.get(name, load_plans()["default"].steps))
     engines = {
-        "small": scripted([whole(problem, body) for body in small], small_tests),
-        "large": scripted([whole(problem, body) for body in large], large_tests),
+        "small": scripted(list(map(answer_of, small)), small_tests),
+        "large": scripted(list(map(answer_of, large)), large_tests),
     }
     tiers = [Tier(role, NAMES[role], engine) for role, engine in engines.items()]
     counting = CountingSandbox(sandbox)

@@ -46,6 +46,7 @@ def case_of(
         source="toy",
         group="p",
         chars=80,
+        testable=True,
         answers=tuple(Answer("passed", True, syntax_ok, 10 + i) for i in range(len(rows) + 1)),
         columns=tuple(Column(i < examples, "assert_failed", "", i, i) for i in range(n)),
         outcomes=tuple(tuple(map(Outcome, kinds)) for kinds in outcomes),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade_lsp.lab import report, search
+from cascade_lsp.lab import pages, report, search
 from cascade_lsp.lab.prices import Operations
 from cascade_lsp.lab.replay import play
 from cascade_lsp.lab.search import Asked, Bench, plan_of
@@ -22,20 +22,29 @@ ANSWERS = {
 }
 
 
-def bench(times: int = 5) -> Bench:
+def bench(times: int = 5, logprob: float = -0.1) -> Bench:
     """Return problems, so many of each kind, each a group of its own."""
     cases = []
     for kind, answers in ANSWERS.items():
         for n in range(times):
-            case = case_of(answers, "---", small=(0, 0, 0, 0), large=(1, 1, 1, 1), samples="123")
+            case = case_of(
+                answers,
+                "---",
+                small=(0, 0, 0, 0),
+                large=(1, 1, 1, 1),
+                samples="1231",
+                logprob=logprob,
+            )
             cases.append(replace(case, id=f"{kind} {n}", group=f"{kind} {n}"))
     return Bench(cases, MODELS, Operations({"s": 0.5, "l": 1.5}))
 
 
-def test_a_threshold_gives_what_playing_its_plan_gives() -> None:
-    one, asked = bench(1), (Asked(1, 2), Asked(0, 0))
+@pytest.mark.parametrize("small", [Asked(1, 2), Asked(4, 4), Asked(1, 0)])
+def test_a_threshold_gives_what_playing_its_plan_gives(small: Asked) -> None:
+    # exp(-1.2) is 0.30: a threshold of 0.4 escalates what no test speaks for, one of 0.3 does not.
+    one, asked = bench(1, logprob=-1.2), (small, Asked(0, 0))
     pair = one.pair(*asked)
-    for policy in search.policies():
+    for policy in search.policies(small):
         found = pair.under(policy)
         plan = plan_of(*asked, policy)
         for i, case in enumerate(one.cases):
@@ -43,6 +52,14 @@ def test_a_threshold_gives_what_playing_its_plan_gives() -> None:
             assert (found.right[i], found.escalated[i]) == (played.right, played.escalated)
             cost = sum(one.price.of(turn.spent) for turn in played.turns)
             assert found.cost[i] == pytest.approx(cost)
+
+
+def test_where_no_tests_are_asked_for_only_a_tokens_probability_is_tried() -> None:
+    assert {policy.min_least for policy in search.policies(Asked(1, 0))} == set(search.LEAST)
+    assert {policy.theta for policy in search.policies(Asked(1, 0))} == {Policy().theta}
+    tested = list(search.policies(Asked(1, 1)))
+    assert len(tested) == len(search.LEAST) * len(search.THETAS) * len(search.SHARES)
+    assert all(policy.theta_trusted <= policy.theta for policy in tested)
 
 
 def test_the_most_right_that_can_be_paid_is_chosen() -> None:
@@ -125,6 +142,6 @@ def test_the_report_of_a_toy_is_as_worked_out_by_hand() -> None:
     gained = next(c for c in best.compared if c.rival == "always large")
     assert gained.right.mean == pytest.approx(0.25, abs=0.01)
     assert found.auroc["s"] == 1.0
-    text = report.as_text(found)
-    assert "60 problems; costs in gflop" in text
+    text = pages.as_text(found)
+    assert "60 problems; s, then l; costs in gflop." in text
     assert "| always large | 50.0% |" in text

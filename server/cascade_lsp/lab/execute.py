@@ -29,7 +29,7 @@ def answer_text(batch: rows.Row, written: str, context: Context, target: object)
     """Return what of a recorded answer is inserted at the cursor, by the shipped rules."""
     if batch["kind"] == "line" or not isinstance(target, Target):
         return fim.trim(written, context)
-    return testable.body_from(fim.answer_source(written, target), target)
+    return fim.body(written, target)
 
 
 def assertions(written: str, target: Target) -> list[Test]:

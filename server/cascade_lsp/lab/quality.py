@@ -12,7 +12,7 @@ from cascade_lsp.lab.study import PASSED, Case
 
 FOLDS = 5
 RIDGE = 0.1  # inverse strength: some hundred answers and a dozen features
-BY_TOKENS = ("tokens", "logprob_mean", "logprob_min", "prompt_chars", "answer_chars", "syntax_ok")
+BY_TOKENS = ("length", "logprob_mean", "logprob_min", "prompt_chars", "answer_chars", "syntax_ok")
 BY_TESTS = ("s", "n_s", "n_tests", "tests_kept", "examples_stated", "examples_passed")
 BY_EXAMPLES = ("examples_stated", "examples_passed", "examples_failed")
 # What a logistic model may know of the small model's greedy answer.

@@ -97,7 +97,8 @@ class _Turn:
         self.solutions = self._solutions()
         self.whole = [case.answers[one.row].whole for one in self.solutions]
         # Tests are written with a body, or where a continuation makes the function whole.
-        self.samples = step.tests if self.written.body or self.whole[0] else 0
+        written_for = case.testable and (self.written.body or self.whole[0])
+        self.samples = step.tests if written_for else 0
 
     def take(self, pool: list[Test], *, last: bool) -> Taken:
         """Return what the tier answers; its tests are added to the pool."""
@@ -127,7 +128,8 @@ class _Turn:
     def _solutions(self) -> tuple[Solution, ...]:
         """Return the solutions that the plan grants; a place that is no body gets one."""
         k, found = max(self.step.k, 1) if self.written.body else 1, self.written.solutions
-        if len(found) < k or len(self.written.samples) < self.step.tests:
+        tests = self.step.tests if self.case.testable else 0
+        if len(found) < k or len(self.written.samples) < tests:
             raise UsageError(
                 f"The plan wants {k} solutions and {self.step.tests} samples of tests from "
                 f"{self.model}; {self.case.id} has {len(found)} and {len(self.written.samples)}. "
@@ -147,6 +149,8 @@ class _Turn:
         return fresh, Counter(unusable) + useless
 
     def _execution(self, s: int, pool: Sequence[Test]) -> Execution:
+        if not self.case.testable:
+            return "not_testable"
         if not self.step.k or not (self.step.tests or pool):
             return "not_asked"
         return "ran" if self.whole[s] or self.written.body else "not_testable"

@@ -150,8 +150,10 @@ def words(plan: Plan) -> str:
     parts = []
     for i, step in enumerate(plan.steps):
         part = f"{step.tier} k={step.k} l={step.tests}"
-        if i < len(plan.steps) - 1:
+        if i < len(plan.steps) - 1 and step.tests:
             part += f" theta={step.policy.theta:g}/{step.policy.theta_trusted:g}"
+        if i < len(plan.steps) - 1 and step.policy.min_least:
+            part += f" least={step.policy.min_least:g}"
         parts.append(part)
     return ", then ".join(parts)
 

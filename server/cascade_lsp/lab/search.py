@@ -26,7 +26,9 @@ Bools = npt.NDArray[np.bool_]
 VALIDATION = 0.3
 RESPLITS = 40
 RESAMPLES = 4000
-NEVER = Policy(theta=2.0, theta_trusted=2.0)  # what no evidence reaches: always the next tier
+NEVER = Policy(
+    theta=2.0, theta_trusted=2.0, min_least=2.0
+)  # what no evidence reaches: always the next tier
 ALWAYS = Policy(theta=0.0, theta_trusted=0.0)
 # What is tried: few values, since a choice among many on some fifty problems is a choice by chance.
 THETAS = (0.25, 0.5, 0.75, 1.0)

@@ -120,6 +120,7 @@ class Case:
     source: str
     group: str
     chars: int
+    testable: bool
     answers: tuple[Answer, ...]
     columns: tuple[Column, ...]
     outcomes: tuple[tuple[Outcome, ...], ...]
@@ -212,6 +213,7 @@ def digest(problem: Problem, records: Sequence[rows.Row], matrix: rows.Row) -> r
         "source": problem.source,
         "group": problem.group,
         "chars": len(problem.prompt),
+        "testable": isinstance(target, Target),
         "check_ms": matrix["check_ms"],
         "answers": [
             [LETTERS[a["hidden"]], int(a["whole"]), int(a["syntax_ok"]), len(a["text"].strip())]
@@ -282,6 +284,7 @@ def case(row: rows.Row) -> Case:
         source=row["source"],
         group=row["group"],
         chars=row["chars"],
+        testable=row.get("testable", True),
         answers=tuple(Answer(KINDS[a], bool(b), bool(c), n) for a, b, c, n in row["answers"]),
         columns=tuple(
             Column(bool(trusted), KINDS[seen[0]], KINDS[seen[1]], call, value)
@@ -316,7 +319,8 @@ def load(path: Path) -> list[Case]:
 
 
 def save(found: Iterable[rows.Row], path: Path) -> int:
-    """Write a study, compressed; equal rows make equal bytes. Return how many there were."""
+    """Write a study (.gz: compressed); equal rows make equal bytes. Return how many there were."""
     lines = [json.dumps(row, separators=(",", ":")) + "\n" for row in found]
-    path.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+    text = "".join(lines).encode()
+    path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
     return len(lines)
