@@ -115,14 +115,14 @@ def draw_costs(reports: Mapping[str, Report], path: Path) -> None:
     figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[len(reports) :]:
         axis.axis("off")
-    for axis, (name, found) in zip(axes.flat, reports.items(), strict=False):
-        _costs(axis, name, found)
+    for axis, found in zip(axes.flat, reports.values(), strict=False):
+        _costs(axis, found)
     axes.flat[0].legend(fontsize=7, loc="lower right")
     figure.tight_layout()
     _save(pyplot, figure, path)
 
 
-def _costs(axis: Any, name: str, found: Report) -> None:
+def _costs(axis: Any, found: Report) -> None:
     for rule in CURVES:
         curve = found.curves[rule]
         style = {"color": "0.6", "linestyle": ":"} if rule == "random" else {"linewidth": 1}
@@ -151,7 +151,9 @@ def _costs(axis: Any, name: str, found: Report) -> None:
             capsize=2,
             label="chosen on other problems" if goal is found.goals[0] else None,
         )
-    axis.set(title=name, xlabel=f"cost of a problem, {UNITS[found.unit]}", ylabel="right, %")
+    title = found.models.replace(", then ", ",\nthen ")
+    axis.set_title(title, fontsize=8)
+    axis.set(xlabel=f"cost of a problem, {UNITS[found.unit]}", ylabel="right, %")
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
 
@@ -159,7 +161,7 @@ def _costs(axis: Any, name: str, found: Report) -> None:
 def draw_calibration(found: Sequence[Learned], path: Path) -> None:
     """Draw how often answers are right against the probability that learned scores give them."""
     pyplot = _pyplot()
-    figure, axis = pyplot.subplots(figsize=(4.6, 4.2))
+    figure, axis = pyplot.subplots(figsize=(5.6, 4.8))
     axis.plot([0, 100], [0, 100], color="0.7", linestyle=":")
     for one in found:
         order = np.argsort(one.probabilities, kind="stable")
@@ -169,5 +171,5 @@ def draw_calibration(found: Sequence[Learned], path: Path) -> None:
         axis.plot(x, y, "o-", ms=3, linewidth=1, label=one.name)
     axis.set(xlabel="probability given, %", ylabel="right, % (a fifth of the answers each)")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="lower right")
     _save(pyplot, figure, path)
