@@ -3,9 +3,7 @@
 Every rule reads what a model wrote for one case (its first k solutions, its tests, the token
 log-probabilities of the first, greedy solution) and gives the solution it picks with a score,
 higher meaning "more likely right". What rests on tests is 0 where there is none. Only outcome kinds
-are recorded, not values, so that two wrong answers are alike to a test that both fail. Tokens are
-recorded without their texts: what a chat answer says after it has repeated the function's head
-cannot be told from the head, so no rule reads "the first three tokens of the body".
+are recorded, not values, so that two wrong answers are alike to a test that both fail.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
