@@ -150,8 +150,8 @@ def improved(neovim, back=0):
 
 def test_a_suggestion_stays_while_it_is_typed_and_costs_no_inference(real):
     real.open(ADD)
-    ghost = real.until(lambda: real.ghost)
-    assert ghost.startswith("a + b")
+    # On a loaded machine a line is shown before it is whole.
+    ghost = real.until(lambda: real.ghost.startswith("a + b") and real.ghost)
     assert real.screen[1] == f"    return {ghost.splitlines()[0]}"
     for typed, key in enumerate("a + ", start=1):
         answers = real.logged("answered with")
