@@ -144,7 +144,7 @@ class Cascade:
             execution="not_asked",
             empty=not draft.text,
             confidence=confidence.confidence(draft.logprobs),
-            least=confidence.least(draft.logprobs),
+            least=confidence.least(confidence.features(draft.logprobs)),
         )
         policy = self._policy(place.plan.steps[0])
         attempt = Attempt(

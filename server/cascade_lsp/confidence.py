@@ -24,9 +24,9 @@ def features(logprobs: Sequence[float]) -> Mapping[str, float]:
     }
 
 
-def least(logprobs: Sequence[float]) -> float | None:
-    """Return the probability of the least likely token, None for an empty answer."""
-    return exp(min(logprobs)) if logprobs else None
+def least(known: Mapping[str, float]) -> float | None:
+    """Return the probability of the least likely token by `features`, None for an empty answer."""
+    return exp(known["logprob_min"]) if "logprob_min" in known else None
 
 
 def confidence(logprobs: Sequence[float]) -> float | None:

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import exp
 
 from cascade_lsp import confidence, fim, testable, testgen
 from cascade_lsp.context import Context
@@ -296,7 +295,8 @@ def evidence_of(
     body: bool,
 ) -> Evidence:
     """Return what is known of solution `s`: of its tests, the ones that were `dropped` by reason,
-    and its tokens' `features`. A whole function's (`body`) first tokens only repeat its head."""
+    and its tokens' `features`. The first tokens of a body
+    are no confidence: no gate was measured on them."""
     n_s, n_tests, n_t = matrix.score(s)
     passed, failed = matrix.trusted(s)
     silent = sum(n for label, n in dropped.items() if label in testgen.SILENT)
@@ -312,7 +312,7 @@ def evidence_of(
         trusted_failed=failed,
         inconclusive=matrix.inconclusive(s) + silent,
         confidence=None if body else features.get("probability_first_3"),
-        least=exp(features["logprob_min"]) if "logprob_min" in features else None,
+        least=confidence.least(features),
     )
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from cascade_lsp.errors import UsageError
-from cascade_lsp.lab import pages, prices, quality, report, rows, search
+from cascade_lsp.lab import pages, prices, quality, report, search
 from cascade_lsp.lab.search import Bench, Choice
-from cascade_lsp.lab.study import BILLIONS, LARGE, REMOTE, SMALL, Case, case
+from cascade_lsp.lab.study import BILLIONS, LARGE, REMOTE, SMALL, Case, load
 from cascade_lsp.plans import MINE, Basis, Plan
 
 FEWEST = 10  # problems, below which nothing is said
@@ -193,7 +193,7 @@ def _read(
     """Return a study's cases, speeds, and the date of these."""
     folder = resources.files("cascade_lsp.models").joinpath("study")
     with resources.as_file(folder) as shipped:
-        cases = [case(row) for row in rows.read(study or shipped / "functions.jsonl.gz")]
+        cases = load(study or shipped / "functions.jsonl.gz")
         row = json.loads((price_file or shipped / "prices.json").read_text("utf-8"))
     return cases, prices.from_row(row), str(row.get("date", ""))
 

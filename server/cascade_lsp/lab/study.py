@@ -284,7 +284,7 @@ def case(row: rows.Row) -> Case:
         source=row["source"],
         group=row["group"],
         chars=row["chars"],
-        testable=row.get("testable", True),
+        testable=row["testable"],
         answers=tuple(Answer(KINDS[a], bool(b), bool(c), n) for a, b, c, n in row["answers"]),
         columns=tuple(
             Column(bool(trusted), KINDS[seen[0]], KINDS[seen[1]], call, value)
