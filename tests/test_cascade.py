@@ -58,6 +58,8 @@ def cascade_of(
     sandbox: Sandbox | None,
     options: CascadeOptions | None = None,
 ) -> Cascade:
+    """Return a cascade whose tiers both test themselves, unless `options` say otherwise."""
+    options = options or CascadeOptions(plan="paper")
     return Cascade([Tier("small", "s", small), Tier("large", "l", large)], sandbox, options)
 
 
@@ -232,7 +234,7 @@ async def test_a_tier_that_is_not_installed_is_left_out(sandbox: Sandbox) -> Non
 
 
 async def test_an_unknown_plan_is_named_with_the_known_ones(sandbox: Sandbox) -> None:
-    with pytest.raises(UsageError, match="default, small, large"):
+    with pytest.raises(UsageError, match="default, paper, small, large"):
         await cascade_of(model(RIGHT), model(RIGHT), sandbox).complete(place(STUB), plan="x")
 
 
@@ -265,7 +267,7 @@ async def test_without_samples_of_tests_only_the_docstrings_examples_are_run(
     small = model(answer)
     cascade = cascade_of(small, model(RIGHT), sandbox)
     steps = tuple(Step(tier, k, 0, Policy()) for tier in ("small", "large"))
-    cascade.plans = {"default": Plan("default", "", steps)}
+    cascade.plans = {"paper": Plan("paper", "", steps)}
     record = await cascade.complete(place(document))
     first = record.attempts[0]
     assert (first.decision.action, first.decision.reason) == (action, reason)
@@ -346,7 +348,7 @@ async def test_only_what_can_be_tested_is_worth_verifying(
 
 
 async def test_nothing_is_verified_when_the_user_turned_it_off(sandbox: Sandbox) -> None:
-    options = CascadeOptions(verify=False)
+    options = CascadeOptions(plan="paper", verify=False)
     cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox, options)
     assert not cascade.worth_verifying(place(STUB), await cascade.draft(place(STUB)))
 

@@ -48,7 +48,7 @@ def test_zero():
 def test_other():
     assert other(3) == 3 or double
 """
-UNHURRIED = CascadeOptions(own_tests_s=60)
+UNHURRIED = CascadeOptions(plan="paper", own_tests_s=60)
 # What the model believes of a function whose documentation says little.
 MISTAKEN = "1) == 3\nassert double(3) == 5\nassert double(5) == 7\nassert double(2) == 4\n"
 
@@ -338,7 +338,7 @@ def test_its_own_fault(nobody_has_this):
 
 
 async def test_with_no_time_none_is_looked_for(tmp_path: Path, native: Sandbox) -> None:
-    options = CascadeOptions(own_tests_s=0)
+    options = CascadeOptions(plan="paper", own_tests_s=0)
     small = model(RIGHT)
     record = await completed(root_of(tmp_path), native, small, model(RIGHT), options=options)
     assert own_outcomes(record.answer) == {}

@@ -74,5 +74,5 @@ def test_the_top_level_is_the_closed_list() -> None:
 
 def test_the_plans_end_with_a_tier_to_answer() -> None:
     plans = load_plans()
-    assert list(plans) == ["default", "small", "large"]
+    assert list(plans) == ["default", "paper", "small", "large"]
     assert [step.tier for step in plans["default"].steps] == ["small", "large"]

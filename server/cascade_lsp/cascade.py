@@ -58,7 +58,8 @@ class CascadeOptions:
     escalate: Literal["on_failure", "on_doubt"] = field(
         default="on_failure",
         metadata={
-            "help": "on_failure: a larger model is asked only when something failed; "
+            "help": "on_failure: a larger model is asked only when something failed, or, for a "
+            "whole function, where nothing vouches for a token that the plan calls unlikely; "
             "on_doubt: also when an untested answer's confidence is low."
         },
     )
@@ -144,7 +145,6 @@ class Cascade:
             execution="not_asked",
             empty=not draft.text,
             confidence=confidence.confidence(draft.logprobs),
-            least=confidence.least(confidence.features(draft.logprobs)),
         )
         policy = self._policy(place.plan.steps[0])
         attempt = Attempt(
@@ -195,20 +195,30 @@ class Cascade:
 
     async def check(self, context: Context, watch: Watch | None = None) -> Record | Untestable:
         """Test the function at the cursor as it stands, and let the tiers write it anew if it
-        fails; its own body is the first attempt, of the tier "document"."""
+        fails; its own body is the first attempt, of the tier "document". Its tests are written by
+        the tier that the plan trusts with that, or the first one that is here; the default plan's
+        where the one in force tests nothing."""
         emptied = testable.emptied(context)
         if isinstance(emptied, Untestable):
             return emptied
         stub, body = emptied
         tier = self._first()
         draft = Draft(_new_id(), body, tier.name, (), Usage(), time.time())
-        place = self._place(stub, "verify", draft=draft, plan="default", watch=watch)
+        plan = None if any(step.tests for step in self._plan(None).steps) else "default"
+        place = self._place(stub, "verify", draft=draft, plan=plan, watch=watch)
         await self._see_languages(place)
         if isinstance(place.target, Untestable):
             return place.target
-        step = place.plan.steps[0]
-        turn = Turn(place, tier, step, self._runner)
-        attempt = await turn.take(self._policy(step), draft, last=False)
+        step = replace(next(step for step in place.plan.steps if step.tests), k=1)
+        try:
+            turn = Turn(place, self.tiers.get(step.tier, tier), step, self._runner)
+            attempt = await turn.take(self._policy(step), draft, last=False)
+        except EngineError:
+            if step.tier == tier.name:
+                raise
+            attempt = await Turn(place, tier, step, self._runner).take(
+                self._policy(step), draft, last=False
+            )
         place.attempts.append(replace(attempt, tier=DOCUMENT, model="", features={}))
         if attempt.decision.reason in FAILED:
             await self._run(place)

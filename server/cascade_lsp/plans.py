@@ -17,7 +17,7 @@ from cascade_lsp.errors import UsageError
 from cascade_lsp.policy import Policy
 
 MINE = "mine"
-SHIPPED = ("default", "small", "large")
+SHIPPED = ("default", "paper", "small", "large")
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,8 +295,8 @@ def evidence_of(
     body: bool,
 ) -> Evidence:
     """Return what is known of solution `s`: of its tests, the ones that were `dropped` by reason,
-    and its tokens' `features`. The first tokens of a body
-    are no confidence: no gate was measured on them."""
+    and its tokens' `features`: the least likely token of a body, the first ones of a continuation,
+    since each gate was measured there."""
     n_s, n_tests, n_t = matrix.score(s)
     passed, failed = matrix.trusted(s)
     silent = sum(n for label, n in dropped.items() if label in testgen.SILENT)
@@ -312,7 +312,7 @@ def evidence_of(
         trusted_failed=failed,
         inconclusive=matrix.inconclusive(s) + silent,
         confidence=None if body else features.get("probability_first_3"),
-        least=confidence.least(features),
+        least=confidence.least(features) if body else None,
     )
 
 

@@ -376,9 +376,8 @@ def test_nothing_is_asked_or_run_of_half_a_function(example: bool) -> None:
 
 
 GATES = [
-    # exp(-0.1) is 0.9048
-    (Policy(min_least=0.9049), "escalate", Reason.UNLIKELY_TOKEN),
-    (Policy(min_least=0.9048), "accept", Reason.NOT_TESTABLE),
+    # exp(-0.1) is 0.9048; the gate of bodies is not one of continuations.
+    (Policy(min_least=0.9049), "accept", Reason.NOT_TESTABLE),
     (
         Policy(escalate="on_doubt", min_confidence=0.9049),
         "escalate",
@@ -395,11 +394,11 @@ def test_a_continuation_that_nothing_vouches_for_is_gated_by_its_tokens(
     assert judged(case, Step("small", 1, 2, policy), step("large"))[:2] == (action, reason)
 
 
-def test_the_first_tokens_of_a_body_are_no_confidence() -> None:
-    for body, known in ((True, False), (False, True)):
+def test_a_body_is_gated_by_its_least_likely_token_and_a_continuation_by_its_first() -> None:
+    for body in (True, False):
         (turn,) = play(case_of(["+++"], "---", body=body), plan(step()), MODELS).turns
-        assert (turn.evidence.confidence is not None) is known
-        assert turn.evidence.least is not None
+        assert (turn.evidence.confidence is None) is body
+        assert (turn.evidence.least is not None) is body
 
 
 # -- the same as the cascade --------------------------------------------------------------------
@@ -545,14 +544,22 @@ AGREEING = {
     "empty, then half": (LABEL, [""], LABEL_TESTS, [LABEL_HALF], LABEL_TESTS, 2),
     "broken line": (LABEL, ["return ("], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 2),
     "unchecked line": (LABEL, [LABEL_NONE], LABEL_TESTS, [LABEL.solution], LABEL_TESTS, 1),
-    "an unlikely half": (LABEL, [LABEL_HALF], USELESS, [LABEL_NONE], LABEL_TESTS, 2),
-    "an unlikely line": (PLAIN, [LABEL_HALF], USELESS, [LABEL.solution], LABEL_TESTS, 2),
+    "an unlikely half": (LABEL, [LABEL_HALF], USELESS, [LABEL_NONE], LABEL_TESTS, 1),
+    "by default accepted": (BADGE, [BADGE_WRONG], USELESS, [NONE, NONE], BADGE_TESTS, 1),
+    "by default escalated": (
+        CLOCK,
+        [CLOCK_WRONG],
+        USELESS,
+        [CLOCK_HALF, CLOCK.solution],
+        CLOCK_TESTS,
+        2,
+    ),
     "nowhere": (NOWHERE, ["3"], USELESS, ["4"], USELESS, 1),
     "nowhere, unchecked": (NOWHERE, ["3"], USELESS, ["4"], USELESS, 1),
 }
 UNCHECKED = step(k=0, tests=0), step("large", k=0, tests=0)
 EXAMPLES_ALONE = step(tests=0), step("large", tests=0)
-# The steps where they are not those of the default plan.
+# The steps where they are not those of the plan in which both models test themselves.
 STEPS = {
     "several": (step(k=3, theta=0.9), step("large", k=3, theta=0.9)),
     "examples alone passed": EXAMPLES_ALONE,
@@ -565,7 +572,8 @@ STEPS = {
     "several lines": (step(k=2, theta=0.9), step("large", k=2, theta=0.9)),
     "unchecked line": UNCHECKED,
     "an unlikely half": (step(min_least=0.95), step("large")),
-    "an unlikely line": (step(min_least=0.95), step("large")),
+    "by default accepted": load_plans()["default"].steps,
+    "by default escalated": load_plans()["default"].steps,
     "nowhere, unchecked": UNCHECKED,
 }
 
@@ -580,7 +588,7 @@ def rounded(evidence: Evidence) -> Evidence:
 @pytest.mark.parametrize("name", list(AGREEING))
 async def test_a_plan_is_played_as_the_cascade_follows_it(name: str, sandbox: Sandbox) -> None:
     problem, small, small_tests, large, large_tests, n_turns = AGREEING[name]
-    followed = Plan("default", "", STEPS.get(name, load_plans()["default"].steps))
+    followed = Plan("default", "", STEPS.get(name, load_plans()["paper"].steps))
     engines = {
         "small": scripted(list(map(answer_of, small)), small_tests),
         "large": scripted(list(map(answer_of, large)), large_tests),

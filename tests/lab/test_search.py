@@ -41,10 +41,10 @@ def bench(times: int = 5, logprob: float = -0.1) -> Bench:
 
 @pytest.mark.parametrize("small", [Asked(1, 2), Asked(4, 4), Asked(1, 0)])
 def test_a_threshold_gives_what_playing_its_plan_gives(small: Asked) -> None:
-    # exp(-1.2) is 0.30: a threshold of 0.4 escalates what no test speaks for, one of 0.3 does not.
+    # exp(-1.2) is 0.30: a threshold of 0.5 escalates what no test speaks for, one of 0.3 does not.
     one, asked = bench(1, logprob=-1.2), (small, Asked(0, 0))
     pair = one.pair(*asked)
-    for policy in search.policies(small):
+    for policy in search.policies(small, search.FUNCTIONS):
         found = pair.under(policy)
         plan = plan_of(*asked, policy)
         for i, case in enumerate(one.cases):
@@ -54,11 +54,11 @@ def test_a_threshold_gives_what_playing_its_plan_gives(small: Asked) -> None:
             assert found.cost[i] == pytest.approx(cost)
 
 
-def test_where_no_tests_are_asked_for_only_a_tokens_probability_is_tried() -> None:
-    assert {policy.min_least for policy in search.policies(Asked(1, 0))} == set(search.LEAST)
-    assert {policy.theta for policy in search.policies(Asked(1, 0))} == {Policy().theta}
-    tested = list(search.policies(Asked(1, 1)))
-    assert len(tested) == len(search.LEAST) * len(search.THETAS) * len(search.SHARES)
+@pytest.mark.parametrize("grid", [search.FUNCTIONS, search.HOLES])
+def test_where_no_tests_are_asked_for_only_the_gates_are_tried(grid: search.Grid) -> None:
+    assert tuple(search.policies(Asked(1, 0), grid)) == grid.gates
+    tested = list(search.policies(Asked(1, 1), grid))
+    assert len(tested) == len(grid.gates) * len(search.THETAS) * len(search.SHARES)
     assert all(policy.theta_trusted <= policy.theta for policy in tested)
 
 

@@ -57,6 +57,7 @@ def questions(problem: Problem, style: catalogue.Style, recipe: Recipe) -> list[
     found = target if isinstance(target, Target) else None
     if found is None or not found.stub:
         names = sorted(STYLES["line"], key=lambda name: name != style.line)
+        names = names if recipe.others else names[:1]
         lines = [Asked("line", name, [fim.render(context, name)], ()) for name in names]
         if found is None:
             return lines

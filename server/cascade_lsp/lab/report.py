@@ -22,6 +22,7 @@ from cascade_lsp.lab.search import (
     Interval,
     Outcomes,
     Resplit,
+    alone,
     bootstrap,
     cheapest,
     most_right,
@@ -32,7 +33,7 @@ from cascade_lsp.lab.search import (
 )
 from cascade_lsp.plans import Plan
 
-GREEDY, SELF_TESTED = Asked(0, 0), Asked(4, 4)
+GREEDY = Asked(0, 0)
 # What the small tier is asked for before a rule ranks its greedy answers.
 BY_TOKENS = ("first_3", "first_3_syntax", "logprob_mean", "logprob_min")
 BY_TESTS = ("s", "pass_fraction")
@@ -49,6 +50,7 @@ AS_RIGHT = "cheapest that is as right as always large"
 AS_TESTED = "cheapest that is as right as the large model's self-testing"
 ANY_COST = "most right, whatever it costs"
 SELF_TESTING = "large, self-testing"
+TUNED = "large, self-testing only as much as makes it as right"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +102,25 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
     """Compute the report of a search."""
     small = bench.outcomes(plan_of(GREEDY, None, ALWAYS))
     large = bench.outcomes(plan_of(None, GREEDY, ALWAYS))
-    tested = bench.outcomes(plan_of(None, SELF_TESTED, ALWAYS))
+    self_tested = bench.grid.tested
+    tested = bench.outcomes(plan_of(None, self_tested, ALWAYS))
+    tuned = resplit(alone(bench, "large"), bench.groups, _as_right_as(tested)).outcomes
     oracle = np.maximum(small.right, large.right)
     levels = [
         _level("always small", small),
-        _level("small, self-testing", bench.outcomes(plan_of(SELF_TESTED, None, ALWAYS))),
+        _level("small, self-testing", bench.outcomes(plan_of(self_tested, None, ALWAYS))),
         _level("always large", large),
         _level(f"{SELF_TESTING} (the paper's baseline)", tested),
+        _level(TUNED, tuned),
         Level("oracle: either greedy answer is right", float(oracle.mean()), 0.0, 0.0),
     ]
     rivals = Rivals(bench, small, large)
-    goals: list[tuple[str, Callable[[Bools], Choice], Outcomes]] = [
-        (AS_DEAR, _as_dear_as(large), large),
-        (AS_RIGHT, _as_right_as(large), large),
-        (AS_TESTED, _as_right_as(tested), tested),
-        (ANY_COST, lambda _: most_right(float("inf")), tested),
+    by_tests = {SELF_TESTING: tested, TUNED: tuned}
+    goals: list[tuple[str, Callable[[Bools], Choice], Mapping[str, Outcomes]]] = [
+        (AS_DEAR, _as_dear_as(large), {}),
+        (AS_RIGHT, _as_right_as(large), {}),
+        (AS_TESTED, _as_right_as(tested), by_tests),
+        (ANY_COST, lambda _: most_right(float("inf")), by_tests),
     ]
     return Report(
         problems=len(bench.cases),
@@ -122,12 +128,12 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
         unit=bench.price.unit,
         levels=levels,
         goals=[
-            _goal(name, resplit(found, bench.groups, choice), base, rivals)
-            for name, choice, base in goals
+            _goal(name, resplit(found, bench.groups, choice), more, rivals)
+            for name, choice, more in goals
         ],
         auroc={
             name: scores.auroc(rivals.scores(name), [bool(one) for one in small.right])
-            for name in (*BOUGHT, *K_RULES)
+            for name in (*BOUGHT, *(K_RULES if self_tested.k > 1 else ()))
         },
         pareto=front(found),
         curves={
@@ -154,6 +160,8 @@ def words(plan: Plan) -> str:
             part += f" theta={step.policy.theta:g}/{step.policy.theta_trusted:g}"
         if i < len(plan.steps) - 1 and step.policy.min_least:
             part += f" least={step.policy.min_least:g}"
+        if i < len(plan.steps) - 1 and step.policy.escalate == "on_doubt":
+            part += f" first_3={step.policy.min_confidence:g}"
         parts.append(part)
     return ", then ".join(parts)
 
@@ -168,7 +176,7 @@ class Rivals:
 
     def scores(self, rule: str) -> list[float]:
         """Return what a rule says of the small tier's answer to each case."""
-        k, tests = (4, 4) if rule in K_RULES else (1, 2)
+        k, tests = (4, 4) if rule in K_RULES else (1, 2)  # as recorded, and as BOUGHT
         model = self.bench.models["small"]
         return [scores.choices(case, model, k, tests)[rule].score for case in self.bench.cases]
 
@@ -212,17 +220,18 @@ def _mixed(first: Outcomes, then: Outcomes, share: Floats) -> Outcomes:
     )
 
 
-def _goal(name: str, chosen: Resplit, base: Outcomes, rivals: Rivals) -> Goal:
+def _goal(name: str, chosen: Resplit, more: Mapping[str, Outcomes], rivals: Rivals) -> Goal:
     ours = chosen.outcomes
     budget = float(ours.cost.mean())
     others: list[tuple[str, Outcomes]] = [
+        *more.items(),
         ("always large", rivals.large),
         ("random escalation, equal cost", rivals.random_at_cost(budget)),
         *((f"{rule}, equal cost", rivals.at_cost(rule, budget)) for rule in BOUGHT),
     ]
-    if base is not rivals.large:
-        others.insert(0, (SELF_TESTING, base))
     groups = rivals.bench.groups
+    # A rule that has escalated everything and has money left is always large once more.
+    others = [o for o in others if "equal cost" not in o[0] or o[1].cost.mean() > 0.95 * budget]
     return Goal(
         name=name,
         level=_level(name, ours),
@@ -270,9 +279,10 @@ class Claim:
 def claims(local: Report, remote: Report, bench: Bench) -> list[Claim]:
     """Return what the study says of its claims, in this machine's seconds and at a remote tier's
     prices; all by problems that the plans were not chosen on."""
-    paper = _against(local, AS_TESTED, SELF_TESTING)
+    paper, tuned = (_against(local, AS_TESTED, rival) for rival in (SELF_TESTING, TUNED))
     return [
         _cheaper("0.26 less cost than the large model's self-testing, as right", paper, 0.74),
+        _cheaper(f"0.26 less cost than {TUNED}", tuned, 0.74),
         _pays("the large model alone, in seconds of this machine", local),
         _pays("the large model alone, at a remote tier's price", remote),
         *(

@@ -7,7 +7,7 @@ was chosen is the optimism gap. What a threshold accepts is said by the shipped 
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
@@ -26,14 +26,12 @@ Bools = npt.NDArray[np.bool_]
 VALIDATION = 0.3
 RESPLITS = 40
 RESAMPLES = 4000
-NEVER = Policy(
-    theta=2.0, theta_trusted=2.0, min_least=2.0
-)  # what no evidence reaches: always the next tier
+# What no evidence reaches but passed examples: always the next tier.
+NEVER = Policy(theta=2.0, theta_trusted=2.0, escalate="on_doubt", min_confidence=2.0, min_least=2.0)
 ALWAYS = Policy(theta=0.0, theta_trusted=0.0)
 # What is tried: few values, since a choice among many on some fifty problems is a choice by chance.
-THETAS = (0.25, 0.5, 0.75, 1.0)
-SHARES = (0.0, 0.5, 1.0)  # of theta, where examples pass
-LEAST = (0.0, 0.1, 0.2, 0.3, 0.4)
+THETAS = (0.5, 1.0)
+SHARES = (0.0, 0.5)  # of theta, where examples pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,38 @@ class Asked:
     tests: int
 
 
-SMALL = tuple(Asked(k, n) for k, n in ((1, 0), (1, 1), (1, 2), (1, 4), (2, 2), (4, 0), (4, 4)))
-LARGE = tuple(Asked(k, n) for k, n in ((0, 0), (1, 1), (4, 0), (4, 4)))
+def _grid(*pairs: tuple[int, int]) -> tuple[Asked, ...]:
+    return tuple(Asked(k, tests) for k, tests in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is tried: of the small tier, of the large one after it, and of either alone, and the
+    gates of what no test vouches for; `tested` is the paper's self-testing, the most that was
+    recorded."""
+
+    small: tuple[Asked, ...]
+    large: tuple[Asked, ...]
+    alone: tuple[Asked, ...]
+    tested: Asked
+    gates: tuple[Policy, ...]
+
+
+FUNCTIONS = Grid(
+    small=_grid((1, 0), (1, 1), (1, 2), (4, 0), (4, 4)),
+    large=_grid((0, 0), (1, 1), (2, 1), (4, 1), (4, 4)),
+    alone=_grid((0, 0), (1, 1), (2, 1), (4, 0), (4, 1), (4, 2), (4, 4)),
+    tested=Asked(4, 4),
+    gates=tuple(Policy(min_least=least) for least in (0.0, 0.3, 0.5, 0.6)),
+)
+# A place within a function gets one answer; the first tokens of a continuation are its gate.
+HOLES = Grid(
+    small=_grid((1, 0), (1, 1), (1, 2)),
+    large=_grid((0, 0), (1, 1), (1, 2)),
+    alone=_grid((0, 0), (1, 0), (1, 1), (1, 2)),
+    tested=Asked(1, 2),
+    gates=(Policy(), *(Policy(escalate="on_doubt", min_confidence=x) for x in (0.6, 0.8, 0.9))),
+)
 
 
 def plan_of(small: Asked | None, large: Asked | None, policy: Policy, name: str = "") -> Plan:
@@ -54,7 +82,8 @@ def plan_of(small: Asked | None, large: Asked | None, policy: Policy, name: str 
     if small is not None:
         steps.append(Step("small", small.k, small.tests, policy))
     if large is not None:
-        steps.append(Step("large", large.k, large.tests, policy))
+        last = replace(policy, min_least=0.0) if small else policy
+        steps.append(Step("large", large.k, large.tests, last))
     return Plan(name, "", tuple(steps))
 
 
@@ -101,6 +130,7 @@ class Bench:
     cases: Sequence[Case]
     models: Mapping[str, str]
     price: Price
+    grid: Grid = FUNCTIONS
     _played: dict[Plan, list[Played]] = field(default_factory=dict)
 
     def play(self, plan: Plan) -> list[Played]:
@@ -146,31 +176,34 @@ class Candidate:
     outcomes: Outcomes
 
 
-def policies(asked: Asked) -> Iterator[Policy]:
-    """Yield the thresholds that are tried: of S, where there are tests, a lower one where examples
-    pass, and of the least likely token's probability."""
-    for least in LEAST:
+def policies(asked: Asked, grid: Grid) -> Iterator[Policy]:
+    """Yield the thresholds that are tried: the gates, and where there are tests those of S, lower
+    where examples pass."""
+    for gate in grid.gates:
         if not asked.tests:
-            yield Policy(min_least=least)
+            yield gate
             continue
         for theta, share in product(THETAS, SHARES):
-            yield Policy(theta=theta, theta_trusted=theta * share, min_least=least)
+            yield replace(gate, theta=theta, theta_trusted=theta * share)
 
 
 def candidates(bench: Bench) -> list[Candidate]:
     """Return every plan of the search, played."""
-    found = [
-        Candidate(plan, bench.outcomes(plan))
-        for asked in (Asked(0, 0), *SMALL)
-        for plan in (plan_of(asked, None, ALWAYS), plan_of(None, asked, ALWAYS))
-    ]
-    for small, large in product(SMALL, LARGE):
+    found = alone(bench, "small") + alone(bench, "large")
+    for small, large in product(bench.grid.small, bench.grid.large):
         pair = bench.pair(small, large)
         found += [
             Candidate(plan_of(small, large, policy), pair.under(policy))
-            for policy in policies(small)
+            for policy in policies(small, bench.grid)
         ]
     return found
+
+
+def alone(bench: Bench, tier: str) -> list[Candidate]:
+    """Return the plans that ask one tier and no other."""
+    sides = [(one, None) if tier == "small" else (None, one) for one in bench.grid.alone]
+    plans = [plan_of(small, large, ALWAYS) for small, large in sides]
+    return [Candidate(plan, bench.outcomes(plan)) for plan in plans]
 
 
 # -- choosing -----------------------------------------------------------------------------------
