@@ -120,7 +120,7 @@ def test_an_unknown_plan_is_a_mistake(home: Path, tmp_path: Path) -> None:
     file.write_text("x = 1\n")
     done = cascade(home, "complete", f"{file}:1", "--plan", "enormous")
     assert done.returncode == 2
-    assert "default, small, large" in done.stderr
+    assert "default, paper, small, large" in done.stderr
 
 
 def test_without_a_model_the_remedy_is_told(tmp_path: Path) -> None:

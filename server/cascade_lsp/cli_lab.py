@@ -323,6 +323,62 @@ def lab_report(
 
 
 @lab.command(
+    "replay",
+    epilog="Examples:\n\n  cascade lab replay default\n\n"
+    "  cascade lab replay my-plan.toml --price dollars --json",
+)
+def lab_replay(
+    plan: Annotated[
+        str, typer.Argument(help="A plan's name, or a file like those in models/plans.")
+    ] = "default",
+    study: Study = None,
+    prices: Prices = None,
+    small: Small = None,
+    price: Unit = "seconds",
+    as_json: Json = False,
+) -> None:
+    """Play a plan on every problem of a study, as the server would, in seconds."""
+    from dataclasses import asdict
+
+    from cascade_lsp import plans
+    from cascade_lsp.lab import results
+
+    known = plans.load_plans()
+    if plan.endswith(".toml"):
+        chosen = plans.read(Path(plan))
+    elif plan == plans.MINE:
+        chosen = plans.load_mine()
+    elif plan in known:
+        chosen = known[plan]
+    else:
+        names = ", ".join((*known, plans.MINE))
+        raise UsageError(f"There is no plan {plan!r}. The plans are: {names}, or a .toml file.")
+    found = results.replayed(study, prices, chosen, small, price)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for name in ("set", "problems", "right", "95 %", price, "95 %", "escalated"):
+        table.add_column(name, justify="left" if name == "set" else "right", no_wrap=True)
+    for one in found:
+        (right, low, high), (cost, *spread) = one.right, one.cost
+        table.add_row(
+            one.set,
+            str(one.problems),
+            f"{right:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{cost:.3g}",
+            " to ".join(f"{x:.3g}" for x in spread),
+            f"{one.escalated:.0%}",
+        )
+    console = Console()
+    console.print(table, highlight=False)
+    console.print("\nHow turns ended:", highlight=False)
+    for reason, n in found[-1].reasons.items():
+        console.print(f"  {n:4d}  {reason}", highlight=False)
+
+
+@lab.command(
     "plan",
     epilog="Examples:\n\n  cascade lab plan --max-seconds 5 --prices prices.json --save\n\n"
     "  cascade lab plan --price dollars --min-accuracy 0.5",

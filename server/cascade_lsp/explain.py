@@ -239,7 +239,7 @@ def _worse(e: Evidence, policy: Policy) -> Iterator[tuple[str, Evidence]]:
     if e.own_passed:
         failed = replace(e, own_passed=e.own_passed - 1, own_failed=1)
         yield "a test of the project had failed", failed
-    if policy.min_least:
+    if policy.min_least and e.least is not None:
         unsure = replace(e, least=0.0)
         yield f"one of its tokens had had a probability below {policy.min_least:g}", unsure
     words = f"its confidence had been below {policy.min_confidence:g}"

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from cascade_lsp import paths
@@ -75,6 +76,17 @@ def load_mine() -> Plan:
         raise UsageError(
             f"{paths.plan_path()} is no plan: {error!r}. Write it anew with "
             "`cascade lab plan --save`, or remove it."
+        ) from error
+
+
+def read(path: Path) -> Plan:
+    """Return the plan in a file; raise UsageError where there is none."""
+    try:
+        return parse(path.stem, path.read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is no plan: {error!r}. docs/lab.md says what one looks like; "
+            "`cascade lab plan` prints one."
         ) from error
 
 

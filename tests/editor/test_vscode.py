@@ -111,7 +111,6 @@ def test_a_draft_that_fails_its_tests_is_upgraded_and_the_reason_can_be_read(cod
     code.press("Control+b", "Enter")
     first = code.wait_for_ghost()
     code.picture("ghost")
-    code.wait_for_light("verifying")
     code.wait_for_light("asking the larger model")
     code.wait_for_light("escalated")
     code.until(lambda: code.ghost_text() not in ("", first))

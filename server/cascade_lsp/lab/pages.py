@@ -8,11 +8,11 @@ import numpy as np
 
 from cascade_lsp.errors import UsageError
 from cascade_lsp.lab.quality import Learned, Tested
-from cascade_lsp.lab.report import Claim, Goal, Level, Report
+from cascade_lsp.lab.report import Claim, Goal, Level, Report, Row
 from cascade_lsp.lab.scores import BINS
 
 UNITS = {"seconds": "s", "gflop": "GFLOP", "dollars": "$"}
-CURVES = ("random", "first_3_syntax", "logprob_min", "s")
+CURVES = ("random", "first_3_syntax", "logprob_min", "examples", "s")
 
 
 def as_text(found: Report) -> str:
@@ -52,36 +52,79 @@ def page(
     head: str,
     reports: Mapping[str, Report],
     claims: Sequence[Claim],
-    tested: Sequence[Tested],
+    tested: Mapping[str, Sequence[Tested]],
     learned: Sequence[Learned],
+    as_right: Mapping[str, float],
+    by_examples: Sequence[Row],
 ) -> str:
     """Return docs/results.md; `reports` are by their headings."""
     lines = ["# Results", "", head, "", "## What was to be shown", ""]
     lines += ["| claim | verdict | figures |", "|---|---|---|"]
     lines += [f"| {c.name} | {c.verdict} | {c.figures} |" for c in claims]
     lines += ["", "![Cost against accuracy](results-cost.svg)", ""]
+    lines += ["## With and without examples in the docstring", "", *_by_examples(by_examples), ""]
     for name, found in reports.items():
         lines += [f"## {name}", "", as_text(found)]
-    lines += ["## The tests that models write", "", *_tests(tested), ""]
-    lines += ["## Learned scores", "", *_learned(learned), ""]
+    lines += ["## The tests that models write", ""]
+    lines += ["Wrong and right answers are the small model's greedy ones.", ""]
+    for name, of in tested.items():
+        lines += [f"For {name}:", "", *_tests(of), ""]
+    lines += ["## Learned scores", "", *_learned(learned, as_right), ""]
     return "\n".join([*lines, "![Calibration](results-calibration.svg)", ""])
 
 
+def _by_examples(found: Sequence[Row]) -> Iterator[str]:
+    yield "Seconds. Where examples decide, no threshold takes part."
+    yield ""
+    heads = ["", "problems", "plan", "right", "s", "points against always large", "of its cost"]
+    heads += ["points against its self-testing", "of its cost"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for row in found:
+        against = " | ".join(
+            f"{100 * c.right.mean:+.1f} ({100 * c.right.low:+.1f} to {100 * c.right.high:+.1f}) | "
+            f"{c.cost.mean:.2f} ({c.cost.low:.2f} to {c.cost.high:.2f})"
+            for c in (row.greedy, row.tested)
+        )
+        level = row.level
+        yield (
+            f"| {row.part} | {row.problems} | {level.name} | {level.right:.1%} | "
+            f"{level.cost:.3g} | {against} |"
+        )
+
+
 def _tests(found: Sequence[Tested]) -> Iterator[str]:
-    yield "| model | lines a problem | usable | right | fail a wrong answer | fail a right one |"
-    yield "|---|---|---|---|---|---|"
+    heads = [
+        "model",
+        "prompt",
+        "samples",
+        "its greedy answer is right",
+        "lines a problem",
+        "usable",
+    ]
+    heads += ["right", "fail a wrong answer", "fail a right one"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     for one in found:
         shares = (one.usable, one.right, one.kills, one.false_alarms)
-        yield f"| {one.model} | {one.lines:.1f} | {' | '.join(f'{x:.0%}' for x in shares)} |"
+        yield (
+            f"| {one.model} | {one.style} | {one.samples} | {one.solves:.1%} | {one.lines:.1f} | "
+            f"{' | '.join(f'{x:.0%}' for x in shares)} |"
+        )
 
 
-def _learned(found: Sequence[Learned]) -> Iterator[str]:
-    yield "| logistic model on | n | Brier | skill | ECE | AUROC |"
-    yield "|---|---|---|---|---|---|"
+def _learned(found: Sequence[Learned], as_right: Mapping[str, float]) -> Iterator[str]:
+    yield (
+        "Each answer is scored by a model fitted to other problems. The last column: the share of "
+        "always-large's cost for which escalating the worst answers is as right."
+    )
+    yield ""
+    yield "| logistic model on | n | Brier | skill | ECE | AUROC | as right for |"
+    yield "|---|---|---|---|---|---|---|"
     for one in found:
         q = one.quality
         figures = f"{q.brier:.3f} | {q.skill:+.3f} | {q.ece:.3f} | {q.auroc:.2f}"
-        yield f"| {one.name} | {q.n} | {figures} |"
+        yield f"| {one.name} | {q.n} | {figures} | {as_right[one.name]:.2f} |"
 
 
 # -- pictures -----------------------------------------------------------------------------------

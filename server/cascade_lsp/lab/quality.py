@@ -26,11 +26,16 @@ KNOWN: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """The assertions that one model wrote: `lines` a problem, `usable` the share of them that can
-    count, `right` the share of those that the known solution passes, `kills` the share of wrong
-    greedy answers of the small model that fail one of them, `false_alarms` that of right ones."""
+    """The assertions that one model wrote in one prompt style, so many `samples` of them: `lines` a
+    problem, `usable` the share of them that can count, `right` the share of those that the known
+    solution passes, `kills` the share of wrong greedy answers of the small model that fail one of
+    them, `false_alarms` that of right ones; `solves` is how often the model's own greedy answer in
+    that style is right."""
 
     model: str
+    style: str
+    samples: int
+    solves: float
     lines: float
     usable: float
     right: float
@@ -38,13 +43,21 @@ class Tested:
     false_alarms: float
 
 
-def tested(cases: Sequence[Case], model: str, greedy_of: str, samples: int) -> Tested:
+def styles(cases: Sequence[Case], model: str) -> list[str]:
+    """Return the prompt styles in which a model was recorded for every case."""
+    return [s for s in cases[0].written[model] if all(s in c.written[model] for c in cases)]
+
+
+def tested(
+    cases: Sequence[Case], model: str, greedy_of: str, samples: int, style: str = ""
+) -> Tested:
     """Return how good a model's tests are, by its first `samples` answers that hold some."""
-    lines = usable = known = right = 0
+    lines = usable = known = right = solved = 0
     fails: dict[bool, list[float]] = {True: [], False: []}
     for case in cases:
-        wrote, style = replay.written(case, model)
-        found, _ = case.tests(model, style, samples)
+        wrote, own = replay.written(case, model, style)
+        solved += case.is_right(wrote.solutions[0].row)
+        found, _ = case.tests(model, own, samples)
         kept = [t for t in found if replay.useful(case, t) and not t.trusted]
         lines += sum(len(sample.found) for sample in wrote.samples[:samples])
         usable += len(kept)
@@ -58,6 +71,9 @@ def tested(cases: Sequence[Case], model: str, greedy_of: str, samples: int) -> T
             fails[case.is_right(row)].append(float(failed))
     return Tested(
         model=model,
+        style=style or "its own",
+        samples=samples,
+        solves=solved / len(cases),
         lines=lines / len(cases),
         usable=usable / max(lines, 1),
         right=right / max(known, 1),

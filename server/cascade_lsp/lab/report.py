@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade_lsp.lab import scores
+from cascade_lsp.lab.replay import Batch, Spent
 from cascade_lsp.lab.search import (
     ALWAYS,
     Asked,
@@ -31,6 +32,7 @@ from cascade_lsp.lab.search import (
     ratio,
     resplit,
 )
+from cascade_lsp.lab.study import SPECULATIVE_S
 from cascade_lsp.plans import Plan
 
 GREEDY = Asked(0, 0)
@@ -114,6 +116,8 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
         _level(TUNED, tuned),
         Level("oracle: either greedy answer is right", float(oracle.mean()), 0.0, 0.0),
     ]
+    if bench.price.unit == "seconds":
+        levels.append(_level("large, with the small one as its draft", _speculative(bench, large)))
     rivals = Rivals(bench, small, large)
     by_tests = {SELF_TESTING: tested, TUNED: tuned}
     goals: list[tuple[str, Callable[[Bools], Choice], Mapping[str, Outcomes]]] = [
@@ -141,6 +145,19 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
             **{name: [rivals.of(name, share) for share in SHARES] for name in BOUGHT},
         },
     )
+
+
+def _speculative(bench: Bench, large: Outcomes) -> Outcomes:
+    """Return always-large with speculative decoding: the same answers, at what a token of a drafted
+    decode was measured to take; the small model reads the prompt, too."""
+    turns = [played.turns[0].spent for played in bench.play(plan_of(None, GREEDY, ALWAYS))]
+    drafted, plain = SPECULATIVE_S
+    reads = [Spent(bench.models["small"], (Batch(one.read, ()),), 0, 0.0) for one in turns]
+    more = [
+        one.written * (drafted - plain) + bench.price.of(read)
+        for one, read in zip(turns, reads, strict=True)
+    ]
+    return Outcomes(large.right, large.cost + np.array(more), large.escalated)
 
 
 def front(found: Sequence[Candidate]) -> list[Level]:
@@ -240,14 +257,7 @@ def _goal(name: str, chosen: Resplit, more: Mapping[str, Outcomes], rivals: Riva
         chosen=sorted(
             ((words(plan), n) for plan, n in chosen.chosen.items()), key=lambda one: -one[1]
         )[:5],
-        compared=[
-            Compared(
-                rival,
-                bootstrap(ours.right - other.right, groups),
-                ratio(ours.cost, other.cost, groups),
-            )
-            for rival, other in others
-        ],
+        compared=[_compared(rival, ours, other, groups) for rival, other in others],
     )
 
 
@@ -262,6 +272,64 @@ def _as_right_as(base: Outcomes) -> Callable[[Bools], Choice]:
 def _level(name: str, outcomes: Outcomes) -> Level:
     means = (outcomes.right.mean(), outcomes.cost.mean(), outcomes.escalated.mean())
     return Level(name, *map(float, means))
+
+
+def as_right_for(bench: Bench, asked: Asked, scored: Floats) -> float:
+    """Return the share of always-large's cost for which escalating the worst answers by a score is
+    as right as that; `asked` is what the score needs of the small tier."""
+    first = bench.outcomes(plan_of(asked, None, ALWAYS))
+    large = bench.outcomes(plan_of(None, GREEDY, ALWAYS))
+    order = np.argsort(scored, kind="stable")
+    right = first.right.sum() + np.cumsum((large.right - first.right)[order])
+    cost = first.cost.sum() + np.cumsum(large.cost[order])
+    enough = np.flatnonzero(right >= large.right.sum())
+    return float(cost[enough[0]] / large.cost.sum())
+
+
+# -- with and without examples ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A plan that was not chosen on these problems, on a part of them, against always asking the
+    large model and against its self-testing."""
+
+    part: str
+    problems: int
+    level: Level
+    greedy: Compared
+    tested: Compared
+
+
+def by_examples(bench: Bench, plans: Mapping[str, Plan]) -> list[Row]:
+    """Return what plans give where the docstring states examples, and where it does not."""
+    found = []
+    for part, states in (("with examples", True), ("without", False)):
+        cases = [case for case in bench.cases if bool(case.examples) == states]
+        here = Bench(cases, bench.models, bench.price, bench.grid)
+        large, tested = (
+            here.outcomes(plan_of(None, asked, ALWAYS)) for asked in (GREEDY, bench.grid.tested)
+        )
+        for name, plan in plans.items():
+            ours = here.outcomes(plan)
+            found.append(
+                Row(
+                    part,
+                    len(cases),
+                    _level(name, ours),
+                    _compared("always large", ours, large, here.groups),
+                    _compared(SELF_TESTING, ours, tested, here.groups),
+                )
+            )
+    return found
+
+
+def _compared(rival: str, ours: Outcomes, other: Outcomes, groups: Sequence[str]) -> Compared:
+    return Compared(
+        rival,
+        bootstrap(ours.right - other.right, groups),
+        ratio(ours.cost, other.cost, groups),
+    )
 
 
 # -- what was to be shown -----------------------------------------------------------------------
@@ -291,6 +359,18 @@ def claims(local: Report, remote: Report, bench: Bench) -> list[Claim]:
             for rival in ("first_3_syntax, equal cost", "random escalation, equal cost")
         ),
         _batch(bench),
+    ]
+
+
+def claims_of_holes(found: Report) -> list[Claim]:
+    """Return what the study says of the cascade at holes, where a line is continued."""
+    rivals = ("first_3_syntax, equal cost", "random escalation, equal cost")
+    return [
+        _pays("the large model alone, at holes", found),
+        *(
+            _more_right(f"at holes: tests and gates beat {rival}", _against(found, AS_DEAR, rival))
+            for rival in rivals
+        ),
     ]
 
 

@@ -5,7 +5,8 @@ machine that did it.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 
 from cascade_lsp.errors import UsageError
 from cascade_lsp.lab import pages, prices, quality, report, search
-from cascade_lsp.lab.search import Bench, Choice
-from cascade_lsp.lab.study import BILLIONS, LARGE, REMOTE, SMALL, Case, load
-from cascade_lsp.plans import MINE, Basis, Plan
+from cascade_lsp.lab.search import Asked, Bench, Choice
+from cascade_lsp.lab.study import BILLIONS, LARGE, REMOTE, SMALL, Case, Written, load
+from cascade_lsp.plans import MINE, Basis, Plan, load_plans
+from cascade_lsp.policy import Policy
 
+STUDIES = ("functions", "holes")  # that ship
 FEWEST = 10  # problems, below which nothing is said
 
 
@@ -28,6 +31,21 @@ class Results:
     text: str
     reports: dict[str, report.Report]
     learned: Sequence[quality.Learned]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A plan on the problems of one set, as JSON holds it: share right and mean cost in `unit`,
+    each with its 95 % interval, the share escalated, and how often each tier's turn ended for each
+    reason."""
+
+    set: str
+    problems: int
+    unit: str
+    right: tuple[float, float, float]
+    cost: tuple[float, float, float]
+    escalated: float
+    reasons: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +64,54 @@ def compute(study: Path | None, price_file: Path | None, source: str | None = No
     benches = list[Bench]()
     for small in SMALL:
         for unit in prices.UNITS if not benches else prices.UNITS[:1]:
-            if not (both := _recorded(cases, small)) or small not in speeds:
+            if not (both := _recorded(_functions(cases), small)) or small not in speeds:
                 continue
             bench = Bench(both, {"small": small, "large": LARGE}, _price(unit, speeds))
-            name = f"{small} and {LARGE}, in {unit}"
-            reports[name] = report.report(bench, search.candidates(bench))
+            reports[f"Functions, in {unit}"] = report.report(bench, search.candidates(bench))
             benches.append(bench)
     if not benches:
         raise UsageError(
             f"Fewer than {FEWEST} problems were recorded with a small model and {LARGE}. "
             "Record more with `cascade lab record`."
         )
-    found = list(reports.values())
-    seconds, dollars = found[0], next(one for one in found if one.unit == "dollars")
-    models = benches[0].models
-    tested = [
-        quality.tested(benches[0].cases, model, models["small"], 4) for model in models.values()
-    ]
-    learned = quality.learned(benches[0].cases, models["small"], 1, 2)
+    first, models = benches[0], benches[0].models
+    claims = report.claims(
+        reports["Functions, in seconds"], reports["Functions, in dollars"], first
+    )
+    if holes := _recorded(_holes(cases), models["small"]):
+        bench = Bench(holes, models, first.price, search.HOLES)
+        found = report.report(bench, search.candidates(bench))
+        reports[f"Holes, in {found.unit}"] = found
+        claims += report.claims_of_holes(found)
+        benches.append(bench)
+    learned = quality.learned(first.cases, models["small"], 1, 2)
     text = pages.page(
-        _head(benches[0].cases, date),
+        _head(first.cases, holes, date),
         reports,
-        report.claims(seconds, dollars, benches[0]),
-        tested,
+        claims,
+        {
+            "functions": _tests(first.cases, models),
+            **({"holes": _tests(holes, models)} if holes else {}),
+        },
         learned,
+        {
+            one.name: report.as_right_for(first, _needs(one.name), one.probabilities)
+            for one in learned
+        },
+        report.by_examples(first, _fixed()),
     )
     return Results(text, reports, learned)
+
+
+def _tests(cases: Sequence[Case], models: Mapping[str, str]) -> list[quality.Tested]:
+    """Return how good the tests of each model are, by prompt style and number of samples."""
+    return [
+        quality.tested(cases, model, models["small"], samples, style)
+        for model in models.values()
+        for style in quality.styles(cases, model)
+        for samples in (1, 2, 4)
+        if samples <= min(len(case.written[model][style].samples) for case in cases)
+    ]
 
 
 def write(found: Results, folder: Path) -> Iterator[Path]:
@@ -83,6 +123,33 @@ def write(found: Results, folder: Path) -> Iterator[Path]:
     yield folder / "results-cost.svg"
     pages.draw_calibration(found.learned, folder / "results-calibration.svg")
     yield folder / "results-calibration.svg"
+
+
+def replayed(
+    study: Path | None, price_file: Path | None, plan: Plan, small: str | None, unit: prices.Unit
+) -> list[Replayed]:
+    """Play a plan on every problem of a study; return what it gives on each set and on all."""
+    cases, speeds, _ = _read(study, price_file)
+    bench = _bench(cases, speeds, small, unit)
+    found = []
+    for name in (*_sources(bench.cases), "all"):
+        part = [one for one in bench.cases if name in (one.source, "all")]
+        here = Bench(part, bench.models, bench.price)
+        given, reasons = here.outcomes(plan), Counter[str]()
+        for one in here.play(plan):
+            reasons.update(f"{turn.tier}: {turn.decision.reason}" for turn in one.turns)
+        found.append(
+            Replayed(
+                set=name,
+                problems=len(part),
+                unit=unit,
+                right=_rounded(search.bootstrap(given.right, here.groups)),
+                cost=_rounded(search.bootstrap(given.cost, here.groups)),
+                escalated=round(float(given.escalated.mean()), 4),
+                reasons=dict(reasons.most_common()),
+            )
+        )
+    return found
 
 
 def best(
@@ -101,16 +168,7 @@ def best(
     way on a part of them and looking at the rest.
     """
     cases, speeds, date = _read(study, price_file)
-    name = small or next(
-        (one for one in SMALL if one in speeds and _recorded(cases, one)), SMALL[0]
-    )
-    both = _recorded(cases, name)
-    if not both or name not in speeds or LARGE not in speeds:
-        raise UsageError(
-            f"Nothing is known of {name} with {LARGE}: at least {FEWEST} problems have to be "
-            "recorded with both, and both have to be in the price list (`cascade lab prices`)."
-        )
-    bench = Bench(both, {"small": name, "large": LARGE}, _price(unit, speeds))
+    bench = _bench(cases, speeds, small, unit)
     large = bench.outcomes(search.plan_of(None, report.GREEDY, search.ALWAYS))
     first = bench.outcomes(search.plan_of(report.GREEDY, None, search.ALWAYS))
     goal, choice = _goal(max_cost, min_right, float(large.cost.mean()), unit)
@@ -125,11 +183,11 @@ def best(
     right = search.bootstrap(rest.outcomes.right, bench.groups)
     cost = search.bootstrap(rest.outcomes.cost, bench.groups)
     basis = Basis(
-        problems=len(both),
+        problems=len(bench.cases),
         right=_rounded(right),
         cost=_rounded(cost),
         unit=unit,
-        models=(name, LARGE),
+        models=tuple(bench.models.values()),
         date=date,
         goal=goal,
     )
@@ -173,6 +231,52 @@ def _rounded(one: search.Interval) -> tuple[float, float, float]:
     return mean, low, high
 
 
+def _needs(learned: str) -> Asked:
+    """Return what a learned score asks of the small tier."""
+    return Asked(1, 2) if "tests" in learned else Asked(1, 0)
+
+
+def _fixed() -> dict[str, Plan]:
+    """Return the plans whose thresholds do not matter where examples decide."""
+    examples = search.plan_of(Asked(1, 0), report.GREEDY, Policy())
+    return {
+        "always large": search.plan_of(None, report.GREEDY, search.ALWAYS),
+        "the small model, the large one where an example fails": examples,
+        "the default plan": load_plans()["default"],
+    }
+
+
+def _bench(
+    cases: Sequence[Case], speeds: dict[str, prices.Speed], small: str | None, unit: prices.Unit
+) -> Bench:
+    """Return the problems recorded with a small model, by default the first one of the study that
+    has prices, and the large one."""
+    name = small or next(
+        (one for one in SMALL if one in speeds and _recorded(_functions(cases), one)), SMALL[0]
+    )
+    both = _recorded(_functions(cases), name)
+    if not both or name not in speeds or LARGE not in speeds:
+        raise UsageError(
+            f"Nothing is known of {name} with {LARGE}: at least {FEWEST} problems have to be "
+            "recorded with both, and both have to be in the price list (`cascade lab prices`)."
+        )
+    return Bench(both, {"small": name, "large": LARGE}, _price(unit, speeds))
+
+
+def _functions(cases: Sequence[Case]) -> list[Case]:
+    """Return the problems that ask for a function's whole body."""
+    return [case for case in cases if all(w.body for w in _own(case))]
+
+
+def _holes(cases: Sequence[Case]) -> list[Case]:
+    """Return the problems that ask for a part of a function, and whose function can be tested."""
+    return [case for case in cases if case.testable and not any(w.body for w in _own(case))]
+
+
+def _own(case: Case) -> list[Written]:
+    return [next(iter(styles.values())) for styles in case.written.values()]
+
+
 def _recorded(cases: Sequence[Case], small: str) -> list[Case]:
     found = [one for one in cases if {small, LARGE} <= set(one.written)]
     return found if len(found) >= FEWEST else []
@@ -193,21 +297,23 @@ def _read(
     """Return a study's cases, speeds, and the date of these."""
     folder = resources.files("cascade_lsp.models").joinpath("study")
     with resources.as_file(folder) as shipped:
-        cases = load(study or shipped / "functions.jsonl.gz")
+        files = [study] if study else [shipped / f"{name}.jsonl.gz" for name in STUDIES]
+        cases = [case for file in files for case in load(file)]
         row = json.loads((price_file or shipped / "prices.json").read_text("utf-8"))
     return cases, prices.from_row(row), str(row.get("date", ""))
 
 
-def _head(cases: Sequence[Case], date: str) -> str:
+def _head(cases: Sequence[Case], holes: Sequence[Case], date: str) -> str:
     sets = {source: sum(one.source == source for one in cases) for source in _sources(cases)}
     of = ", ".join(f"{n} of {source}" for source, n in sets.items())
     waited = 1000 * float(np.median([one.check_s for one in cases]))
     return (
         "Written by `cascade lab report --out docs` from models/study; [lab.md](lab.md) says how "
-        f"it is computed.\n\n{len(cases)} problems ({of}), recorded {date}. A check in the sandbox "
-        f"takes {waited:.1f} ms. All figures of chosen plans are of problems that the choice did "
-        "not see; intervals are 95 % bootstraps by problem. Levels of public benchmarks say "
-        "little, they are in every model's training data: trust differences."
+        f"it is computed.\n\n{len(cases)} functions ({of}) and {len(holes)} holes in functions of "
+        f"HumanEval, recorded {date}. A check in the sandbox takes {waited:.1f} ms. All figures "
+        "of chosen plans are of problems that the choice did not see; intervals are 95 % "
+        "bootstraps by problem. Levels of public benchmarks say little, they are in every model's "
+        "training data: trust differences."
     )
 
 
