@@ -213,6 +213,21 @@ def test_the_doctor_measures_everything_and_finds_it_well(home: Path) -> None:
     assert "tokens per second" in findings["small model: speed"]["found"]
 
 
+def test_a_plan_is_replayed_by_its_name_or_its_file(home: Path, tmp_path: Path) -> None:
+    done = cascade(home, "lab", "replay", "paper")
+    assert done.returncode == 0, done.stderr
+    assert "humaneval" in done.stdout and "self_tests_failed" in done.stdout
+    file = tmp_path / "try.toml"
+    file.write_text('summary = ""\n[[step]]\ntier = "large"\nk = 0\ntests = 0\n')
+    found = json.loads(cascade(home, "lab", "replay", str(file), "--json").stdout)
+    assert found[-1]["set"] == "all" and found[-1]["escalated"] == 0
+    assert sum(found[-1]["reasons"].values()) == found[-1]["problems"]
+    assert list(found[-1]["reasons"]) == ["large: not_checked", "large: empty_answer"]
+    for plan, said in (("x", "There is no plan 'x'"), (str(tmp_path / "n.toml"), "is no plan")):
+        done = cascade(home, "lab", "replay", plan)
+        assert done.returncode == 2 and said in done.stderr
+
+
 def test_the_doctor_names_the_remedy_for_a_missing_model(tmp_path: Path) -> None:
     done = cascade(tmp_path / "empty", "doctor", "--json")
     missing = next(f for f in json.loads(done.stdout) if f["name"] == "small model")

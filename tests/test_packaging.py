@@ -26,6 +26,7 @@ def test_the_wheel_holds_the_data_and_no_weights(wheel: Path) -> None:
         "catalogue.toml",
         "plans/default.toml",
         "study/functions.jsonl.gz",
+        "study/holes.jsonl.gz",
         "study/prices.json",
         "stubs/1_leap_year.py",
     ):

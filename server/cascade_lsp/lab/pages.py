@@ -12,6 +12,7 @@ from cascade_lsp.lab.report import Claim, Goal, Level, Report, Row
 from cascade_lsp.lab.scores import BINS
 
 UNITS = {"seconds": "s", "gflop": "GFLOP", "dollars": "$"}
+MARKS = "osD^P"  # of the first levels: the baselines, and the default plan
 CURVES = ("random", "first_3_syntax", "logprob_min", "examples", "s")
 
 
@@ -158,14 +159,14 @@ def draw_costs(reports: Mapping[str, Report], path: Path) -> None:
     figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[len(reports) :]:
         axis.axis("off")
-    for axis, found in zip(axes.flat, reports.values(), strict=False):
-        _costs(axis, found)
+    for axis, (name, found) in zip(axes.flat, reports.items(), strict=False):
+        _costs(axis, name, found)
     axes.flat[0].legend(fontsize=7, loc="lower right")
     figure.tight_layout()
     _save(pyplot, figure, path)
 
 
-def _costs(axis: Any, found: Report) -> None:
+def _costs(axis: Any, name: str, found: Report) -> None:
     for rule in CURVES:
         curve = found.curves[rule]
         style = {"color": "0.6", "linestyle": ":"} if rule == "random" else {"linewidth": 1}
@@ -178,7 +179,7 @@ def _costs(axis: Any, found: Report) -> None:
         color="0.8",
         label="best plans, in sample",
     )
-    for level, mark in zip(found.levels, "osD^", strict=False):
+    for level, mark in zip(found.levels, MARKS, strict=False):
         if level.cost:
             label = level.name.split(" (")[0]
             axis.plot(level.cost, 100 * level.right, mark, color="black", ms=5, label=label)
@@ -194,8 +195,7 @@ def _costs(axis: Any, found: Report) -> None:
             capsize=2,
             label="chosen on other problems" if goal is found.goals[0] else None,
         )
-    title = found.models.replace(", then ", ",\nthen ")
-    axis.set_title(title, fontsize=8)
+    axis.set_title(f"{name} ({found.problems})", fontsize=9)
     axis.set(xlabel=f"cost of a problem, {UNITS[found.unit]}", ylabel="right, %")
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)

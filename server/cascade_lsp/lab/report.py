@@ -100,8 +100,10 @@ class Report:
     curves: Mapping[str, Sequence[Level]]
 
 
-def report(bench: Bench, found: Sequence[Candidate]) -> Report:
-    """Compute the report of a search."""
+def report(
+    bench: Bench, found: Sequence[Candidate], plans: Mapping[str, Plan] | None = None
+) -> Report:
+    """Compute the report of a search; `plans` are shown beside it as they are."""
     small = bench.outcomes(plan_of(GREEDY, None, ALWAYS))
     large = bench.outcomes(plan_of(None, GREEDY, ALWAYS))
     self_tested = bench.grid.tested
@@ -113,6 +115,7 @@ def report(bench: Bench, found: Sequence[Candidate]) -> Report:
         _level("small, self-testing", bench.outcomes(plan_of(self_tested, None, ALWAYS))),
         _level("always large", large),
         _level(f"{SELF_TESTING} (the paper's baseline)", tested),
+        *(_level(name, bench.outcomes(plan)) for name, plan in (plans or {}).items()),
         _level(TUNED, tuned),
         Level("oracle: either greedy answer is right", float(oracle.mean()), 0.0, 0.0),
     ]

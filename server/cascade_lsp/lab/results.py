@@ -67,7 +67,9 @@ def compute(study: Path | None, price_file: Path | None, source: str | None = No
             if not (both := _recorded(_functions(cases), small)) or small not in speeds:
                 continue
             bench = Bench(both, {"small": small, "large": LARGE}, _price(unit, speeds))
-            reports[f"Functions, in {unit}"] = report.report(bench, search.candidates(bench))
+            reports[f"Functions, in {unit}"] = report.report(
+                bench, search.candidates(bench), _shipped()
+            )
             benches.append(bench)
     if not benches:
         raise UsageError(
@@ -78,6 +80,11 @@ def compute(study: Path | None, price_file: Path | None, source: str | None = No
     claims = report.claims(
         reports["Functions, in seconds"], reports["Functions, in dollars"], first
     )
+    stated = [case for case in first.cases if case.examples]
+    if len(stated) >= FEWEST:
+        bench = Bench(stated, models, first.price)
+        found = report.report(bench, search.candidates(bench), _shipped())
+        reports[f"Functions whose docstring states examples, in {found.unit}"] = found
     if holes := _recorded(_holes(cases), models["small"]):
         bench = Bench(holes, models, first.price, search.HOLES)
         found = report.report(bench, search.candidates(bench))
@@ -236,13 +243,18 @@ def _needs(learned: str) -> Asked:
     return Asked(1, 2) if "tests" in learned else Asked(1, 0)
 
 
+def _shipped() -> dict[str, Plan]:
+    plans = load_plans()
+    return {"the default plan": plans["default"], "the paper's plan": plans["paper"]}
+
+
 def _fixed() -> dict[str, Plan]:
     """Return the plans whose thresholds do not matter where examples decide."""
     examples = search.plan_of(Asked(1, 0), report.GREEDY, Policy())
     return {
         "always large": search.plan_of(None, report.GREEDY, search.ALWAYS),
         "the small model, the large one where an example fails": examples,
-        "the default plan": load_plans()["default"],
+        **_shipped(),
     }
 
 
