@@ -45,7 +45,7 @@ async def test_a_row_says_what_was_asked_of_whom() -> None:
     assert (row["problem"], row["source"]) == (FUNCTION.id, "cascade")
     assert row["model"] == MODEL.name
     assert row["recipe"] == {"k": 3, "tests": 2, "others": 1}
-    assert [(b["kind"], b["style"]) for b in batches] == [("body", "chat"), ("body", "text")]
+    assert [(b["kind"], b["style"]) for b in batches] == [("body", "chat"), ("body", "prefix")]
     assert json.loads(json.dumps(batches)) == batches
 
 
@@ -83,7 +83,7 @@ async def test_no_prompt_shows_the_hidden_test_or_the_solution() -> None:
 
 ASKED = [
     # problem, recipe, (kind, style, solutions, samples of tests)
-    (FUNCTION, RECIPE, [("body", "chat", 3, 2), ("body", "text", 1, 1)]),
+    (FUNCTION, RECIPE, [("body", "chat", 3, 2), ("body", "prefix", 1, 1)]),
     (FUNCTION, Recipe(k=2, tests=0, others=0), [("body", "chat", 2, 0)]),
     (HOLE, RECIPE, [("line", "prefix", 1, 0), ("line", "psm", 1, 0), ("line", "", 0, 2)]),
     (NOWHERE, RECIPE, [("line", "prefix", 1, 0), ("line", "psm", 1, 0)]),

@@ -93,6 +93,12 @@ def test_empty_lines_are_no_rows(tmp_path: Path) -> None:
     assert list(read(path)) == [FIRST]
 
 
+def test_rows_are_not_added_to_a_compressed_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Name a \.jsonl file"):
+        Rows(tmp_path / "rows.jsonl.gz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_compressed_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(WHOLE + WHOLE))

@@ -21,7 +21,7 @@ from cascade_lsp.lab.problems import Problem
 from cascade_lsp.testable import Target
 
 Kind = Literal["body", "line"]
-STYLES: Mapping[Kind, Sequence[str]] = {"body": ("chat", "text"), "line": ("prefix", "psm")}
+STYLES: Mapping[Kind, Sequence[str]] = {"body": ("chat", "prefix"), "line": ("prefix", "psm")}
 FIGURES = 4  # of a log-probability
 
 
@@ -49,7 +49,7 @@ def questions(problem: Problem, style: catalogue.Style, recipe: Recipe) -> list[
     """Return the batches to ask a model for a problem.
 
     A model's own style is first. Where a body is missing, solutions and tests by the styles
-    "chat" and "text"; elsewhere a continuation by the styles "prefix" and "psm", with tests where
+    "chat" and "prefix"; elsewhere a continuation by the styles "prefix" and "psm", with tests where
     something can be tested.
     """
     context = problem.context

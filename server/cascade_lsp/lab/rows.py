@@ -46,6 +46,11 @@ class Rows:
     """A file to which rows are appended; `had` are those it held when it was opened."""
 
     def __init__(self, path: Path) -> None:
+        if path.suffix == ".gz":
+            raise UsageError(
+                f"Rows are added to a file line by line, which {path} cannot take. "
+                "Name a .jsonl file; `cascade lab digest` makes a compressed study of it."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size and not _ends_a_line(path):
             _drop_last_line(path)
