@@ -80,16 +80,19 @@ def compute(study: Path | None, price_file: Path | None, source: str | None = No
     claims = report.claims(
         reports["Functions, in seconds"], reports["Functions, in dollars"], first
     )
+    by_examples = report.by_examples(first, _fixed())
     stated = [case for case in first.cases if case.examples]
     if len(stated) >= FEWEST:
         bench = Bench(stated, models, first.price)
         found = report.report(bench, search.candidates(bench), _shipped())
         reports[f"Functions whose docstring states examples, in {found.unit}"] = found
+        claims += report.claims_of_part("where docstrings state examples", found)
+        claims += report.claims_of_examples(by_examples)
     if holes := _recorded(_holes(cases), models["small"]):
         bench = Bench(holes, models, first.price, search.HOLES)
         found = report.report(bench, search.candidates(bench))
         reports[f"Holes, in {found.unit}"] = found
-        claims += report.claims_of_holes(found)
+        claims += report.claims_of_part("at holes", found)
         benches.append(bench)
     learned = quality.learned(first.cases, models["small"], 1, 2)
     text = pages.page(
@@ -105,7 +108,7 @@ def compute(study: Path | None, price_file: Path | None, source: str | None = No
             one.name: report.as_right_for(first, _needs(one.name), one.probabilities)
             for one in learned
         },
-        report.by_examples(first, _fixed()),
+        by_examples,
     )
     return Results(text, reports, learned)
 
