@@ -57,4 +57,4 @@ def test_what_is_installed_from_the_wheel_finds_its_data(wheel: Path, tmp_path: 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "cascade_lsp" / "__init__.py"), "7", "3", "3"]
+    assert done.stdout.split() == [str(tmp_path / "cascade_lsp" / "__init__.py"), "7", "3", "4"]
