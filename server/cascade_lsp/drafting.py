@@ -133,6 +133,7 @@ class DraftingServer(EditorServer):
         super().__init__("cascade")
         self.work = Work()
         self._snooze: asyncio.TimerHandle | None = None
+        self._excluded = ""  # why no model may see the document that is looked at
         self._make_cascade = make_cascade
         self.journal = Journal(lambda: open_ledger(self.settings), self.tell)
         self._cache = CompletionCache()
@@ -370,6 +371,8 @@ class DraftingServer(EditorServer):
         """Return what the light shows when nothing is under way."""
         if not self.settings.enabled:
             return OFF
+        if self._excluded:
+            return Status(False, self._excluded, "Inactive", "excluded")
         return PAUSED if self._snooze else Status()
 
     def _let_go(self) -> None:

@@ -43,7 +43,7 @@ Answer = TypeVar("Answer")
 class Status:
     """What the editor's status light shows; `kind` is Normal, Warning or Inactive, `state` what
     it stands for: ready, loading, thinking, verifying, escalating, escalated, paused, off,
-    model_missing or error."""
+    excluded, model_missing or error."""
 
     busy: bool = False
     message: str = ""
@@ -196,10 +196,13 @@ class EditorServer(LanguageServer):
     @property
     def root(self) -> Path | None:
         """Return the folder that the editor has open, the first of several."""
-        folders = list(self.workspace.folders.values())
-        uri = folders[0].uri if folders else self.workspace.root_uri
-        path = uri and to_fs_path(uri)
-        return Path(path) if path else None
+        return next(iter(self.folders), None)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Return all folders that the editor has open."""
+        uris = [one.uri for one in self.workspace.folders.values()] or [self.workspace.root_uri]
+        return [Path(path) for uri in uris if uri and (path := to_fs_path(uri))]
 
     def document(self, uri: str) -> EditorDocument:
         """Return a document; its version is None unless the editor has it open."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
@@ -19,6 +21,9 @@ from cascade_lsp.context import Context, gather
 from cascade_lsp.documents import EditorDocument, plain
 from cascade_lsp.drafting import Completer, Desk, DraftingServer, Place
 from cascade_lsp.editor import after_reply, stop
+
+if TYPE_CHECKING:
+    from cascade_lsp.exclusions import Exclusions
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,6 +81,22 @@ class KeystrokeServer(DraftingServer):
         others = self._others(found) if invoked else []
         return [_item(place, one) for one in (found, *others)]
 
+    @cached_property
+    def _exclusions(self) -> Exclusions:
+        from cascade_lsp.exclusions import Exclusions
+
+        return Exclusions()
+
+    def _is_excluded(self, uri: str) -> bool:
+        """Say whether no model may see a document; the light says why while it is looked at."""
+        self._tell_excluded(self._exclusions.reason(uri, self.folders))
+        return bool(self._excluded)
+
+    def _tell_excluded(self, why: str) -> None:
+        if why != self._excluded:
+            self._excluded = why
+            self.show(replace(self.resting(), busy=self._working > 0))
+
     def _is_huge(self, text: str) -> bool:
         return len(text) > self.settings.max_file_kb * 1000
 
@@ -112,7 +133,7 @@ class KeystrokeServer(DraftingServer):
         if document.version is None or asked not in (None, document.version):
             return None
         text, offset = document.source, document.offset_at_position(params.position)
-        if self._is_huge(text):
+        if self._is_excluded(document.uri) or self._is_huge(text):
             return None
         cursor = document.client_position_at_offset(offset)
         span, head = types.Range(cursor, cursor), ""
@@ -140,7 +161,7 @@ class KeystrokeServer(DraftingServer):
         """Let the model read what is before the cursor, before someone types there."""
         document, desk = self.document(uri), self._desk(uri)
         busy = desk.pen and not desk.pen.done()
-        if self._cascade is None or document.version is None or busy:
+        if self._is_excluded(uri) or self._cascade is None or document.version is None or busy:
             return
         if not self._offers(document.language_id or "") or self._is_huge(document.source):
             return
@@ -190,7 +211,8 @@ class KeystrokeServer(DraftingServer):
 
     def did_open(self, params: types.DidOpenTextDocumentParams) -> None:
         """Load the model before the first keystroke needs it."""
-        if self._offers(params.text_document.language_id):
+        document = params.text_document
+        if not self._is_excluded(document.uri) and self._offers(document.language_id):
             self._begin_loading()
 
     async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
@@ -219,7 +241,10 @@ class KeystrokeServer(DraftingServer):
 
     def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         """Forget what was under way for a document."""
-        desk = self._desks.pop(params.text_document.uri, Desk())
+        uri = params.text_document.uri
+        if self._excluded == self._exclusions.reason(uri, self.folders):
+            self._tell_excluded("")
+        desk = self._desks.pop(uri, Desk())
         for task in (desk.request, desk.pen, desk.verification, desk.ahead):
             stop(task)
 

@@ -86,12 +86,13 @@ class Editor:
 
     # -- what editors do -----------------------------------------------------------------------
 
-    async def begin(self, options=None, encoding="utf-16", **capabilities):
+    async def begin(self, options=None, encoding="utf-16", folders=(), **capabilities):
         found = await self.request(
             "initialize",
             {
                 "processId": None,
                 "rootUri": None,
+                "workspaceFolders": [{"uri": one.as_uri(), "name": one.name} for one in folders],
                 "initializationOptions": options,
                 "capabilities": {"general": {"positionEncodings": [encoding]}, **capabilities},
             },

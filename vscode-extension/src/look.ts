@@ -93,6 +93,8 @@ function ofServer({ light, status }: Facts): Look {
       return quiet("verified", "escalated", message, [EXPLAIN]);
     case "paused":
       return quiet("debug-pause", pausedUntil(status), message, [WAKE]);
+    case "excluded":
+      return quiet("eye-closed", "excluded", message, []);
     case "off":
       return quiet("circle-slash", "off", message, [TOGGLE]);
     case "model_missing":

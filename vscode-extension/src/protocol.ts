@@ -184,6 +184,7 @@ export type State =
   | "escalating"
   | "escalated"
   | "paused"
+  | "excluded"
   | "off"
   | "model_missing"
   | "error";

@@ -1,0 +1,173 @@
+"""What no model may see: files that hold secrets, and what the workspace's ignore files exclude.
+
+It reads names and ignore files, never the document itself. A name that is known to hold secrets
+is excluded with or without a workspace, and no ignore file takes that back. Whatever else cannot
+be read excludes nothing.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from cascade_lsp.suites import path_of
+
+MOST_BYTES = 256 * 1024  # of an ignore file that are read
+
+# Globs of a file's name, or of its folder's and its own; upper and lower case are the same.
+SECRET_FILES = (
+    # environments
+    ".env*", "*.env", ".dev.vars", "*.tfvars", "*.tfvars.json", "*.tfstate", "*.tfstate.*",
+    # private keys and certificates
+    "*.pem", "*.key", "*.ppk", "*.p8", "*.der", "*.crt", "*.cer", "*.csr", "*.p7b", "*.p7c",
+    "*.asc", "*.gpg", "*.pgp", "*.age", "*.agekey", "*.keytab", "*.ovpn", "*.mobileprovision",
+    "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "ssh_host_*_key*",
+    # keystores and password stores
+    "*.p12", "*.pfx", "*.jks", "*.keystore", "*.bks", "*.kdb", "*.kdbx", "*.keychain*",
+    "*.wallet", "wallet.dat", "*.psafe3", "keystore.properties", "key.properties",
+    # credentials of tools and services
+    "credentials", "credentials.json", "credentials.toml", "credentials.y*ml*", "credentials.xml",
+    "credentials.ini", "credentials.csv", "credentials.db", "*.credentials",
+    "client_secret*.json", "service[-_]account*.json", "application_default_credentials.json",
+    "secret", "secrets", "secret.*ml", "secrets.*ml", "secret*.json", "secrets.toml",
+    "secrets.ini", "secrets.properties", "*.secret", "*.secrets", "vault.y*ml", ".vault*",
+    ".netrc", "_netrc", ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".npmrc", ".yarnrc*",
+    ".pypirc", ".git-credentials", ".htpasswd", ".htdigest", ".dockercfg", ".docker/config.json",
+    ".kube/config", "kubeconfig*", ".s3cfg", ".boto", ".databrickscfg", ".terraformrc",
+    "terraform.rc", ".snowsql/config", ".cargo/credentials*", ".m2/settings*.xml", "gh/hosts.yml",
+    "gcloud/*.db",
+)  # fmt: skip
+# Folders in which, at whatever depth, everything is excluded.
+SECRET_FOLDERS = frozenset({
+    ".aws", ".azure", ".envs", ".git", ".gnupg", ".hg", ".password-store", ".secrets", ".ssh",
+    ".svn",
+})  # fmt: skip
+GIT_FILES = (".git/info/exclude", ".gitignore")
+OWN_FILES = (".cascadeignore",)
+
+
+def _any_of(globs: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, globs)))
+
+
+_SECRET_NAME = _any_of(one for one in SECRET_FILES if "/" not in one)
+_SECRET_PLACE = _any_of(one for one in SECRET_FILES if "/" in one)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one ignore file says, of the paths below a folder."""
+
+    file: Path
+    folder: Path
+    spec: GitIgnoreSpec
+
+    def verdict(self, path: Path, *, is_folder: bool) -> bool | None:
+        """Say whether a path is excluded; None where the file does not mention it."""
+        below = path.relative_to(self.folder).as_posix()
+        return self.spec.check_file(f"{below}/" if is_folder else below).include
+
+
+class Exclusions:
+    """Says of a document whether models may see it; knows the ignore files that it has read until
+    they change."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], GitIgnoreSpec]] = {}
+
+    def reason(self, uri: str, folders: Sequence[Path] = ()) -> str:
+        """Return why a document is excluded, as a sentence; "" where models may see it.
+
+        `folders` are those of the workspace. Ignore files count from the top of the repository
+        around them, or around the document's own folder where it lies in none of them.
+        """
+        return self.reason_of(_path(uri), folders)
+
+    def reason_of(self, path: Path, folders: Sequence[Path] = ()) -> str:
+        """Return the same of a file, and of what it leads to where there is a link on its way."""
+        folders = [*folders, *map(_real, folders)]
+        for one in dict.fromkeys((path, _real(path))):
+            if why := _secret(one) or self._ignored(one, folders):
+                link = f" leads to {one.name}, which" if one.name != path.name else ""
+                return f"{path.name}{link} {why}: no model sees it, so nothing is suggested there."
+        return ""
+
+    def _ignored(self, path: Path, folders: Sequence[Path]) -> str:
+        """Return which ignore file excludes a path, or a folder that it lies in."""
+        top = _top(path, folders)
+        way = [one for one in (*reversed(path.parents), path) if top in one.parents]
+        git, own = list[Rules](), list[Rules]()
+        for one in way:  # what is in an excluded folder stays excluded
+            git += self._rules(one.parent, GIT_FILES)
+            own += self._rules(one.parent, OWN_FILES)
+            # The nearest file decides, but what the user says of models precedes git.
+            for rules in (*reversed(own), *reversed(git)):
+                excluded = rules.verdict(one, is_folder=one != path)
+                if excluded:
+                    return f"is excluded by {rules.file.relative_to(top).as_posix()}"
+                if excluded is not None:
+                    break
+        return ""
+
+    def _rules(self, folder: Path, names: Sequence[str]) -> Iterator[Rules]:
+        for name in names:
+            if spec := self._spec(folder / name):
+                yield Rules(folder / name, folder, spec)
+
+    def _spec(self, file: Path) -> GitIgnoreSpec | None:
+        """Return the rules of an ignore file, None where there is none."""
+        try:
+            facts = file.stat()
+            stamp = facts.st_mtime_ns, facts.st_size
+            known = self._known.get(file)
+            if known is None or known[0] != stamp:
+                with file.open("rb") as lines:
+                    text = lines.read(MOST_BYTES).decode("utf-8-sig", "replace")
+                known = self._known[file] = stamp, GitIgnoreSpec.from_lines(_valid(text))
+            return known[1]
+        except OSError:
+            self._known.pop(file, None)
+            return None
+
+
+def _valid(text: str) -> Iterator[str]:
+    """Yield the lines that are patterns; like git, pass over those that are not."""
+    for line in text.splitlines():
+        try:
+            GitIgnoreSpec.from_lines([line])
+        except ValueError:
+            continue
+        yield line
+
+
+def _secret(path: Path) -> str:
+    """Say that a file holds secrets, by its name or that of a folder around it."""
+    *folders, name = (part.lower() for part in path.parts)
+    if SECRET_FOLDERS.intersection((*folders, name)):
+        return "belongs to a folder of keys, credentials or version control"
+    if _SECRET_NAME.match(name) or _SECRET_PLACE.match("/".join((*folders[-1:], name))):
+        return "may hold secrets, by its name"
+    return ""
+
+
+def _top(path: Path, folders: Sequence[Path]) -> Path:
+    """Return the folder from which ignore files count for a path."""
+    home = next((one for one in sorted(folders) if one in path.parents), path.parent)
+    around = (home, *home.parents)
+    return next((one for one in around if (one / ".git").exists()), home)
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return path
+
+
+def _path(uri: str) -> Path:
+    """Return the path that a URI names, of whatever scheme, as if it were a file's."""
+    named = re.sub(r"^[\w+.-]+:(//[^/]*)?/*", "file:///", re.sub(r"[?#].*", "", uri))
+    return path_of(uri) or path_of(named) or Path(uri)
