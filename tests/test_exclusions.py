@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -297,3 +298,15 @@ async def test_the_light_is_as_before_once_an_excluded_document_is_left(
     document = {"uri": (workspace / ".env.local").as_uri()}
     session.editor.notify("textDocument/didClose", {"textDocument": document})
     assert session.server.light.state == "ready"
+
+
+def test_the_command_line_completes_no_excluded_file(workspace: Path) -> None:
+    file = write(workspace, ".env", f"KEY={SECRET}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "cascade_lsp", "complete", f"{file}:1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, SECRET in done.stdout + done.stderr) == (2, False)
+    assert "may hold secrets" in done.stderr

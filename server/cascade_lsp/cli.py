@@ -142,11 +142,14 @@ async def _complete(settings: Any, context: Any, plan: str | None, patience_s: f
 def _context_at(place: str) -> Any:
     """Return the context of FILE:LINE[:COL]."""
     from cascade_lsp.context import gather
+    from cascade_lsp.exclusions import Exclusions
 
     parts = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
     if not parts:
         raise UsageError(f"{place!r} is not a place. Write FILE:LINE or FILE:LINE:COL.")
     path = Path(parts[1])
+    if excluded := Exclusions().reason_of(path.absolute()):
+        raise UsageError(excluded)
     text = read(path)
     # Lines as editors count them: form feeds and the like end none.
     lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
