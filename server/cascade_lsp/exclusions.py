@@ -8,10 +8,11 @@ be read excludes nothing.
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from cascade_lsp.suites import path_of
 
@@ -57,18 +58,24 @@ _SECRET_NAME = _any_of(one for one in SECRET_FILES if "/" not in one)
 _SECRET_PLACE = _any_of(one for one in SECRET_FILES if "/" in one)
 
 
+Patterns = Sequence[GitIgnoreSpecPattern]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What one ignore file says, of the paths below a folder."""
 
     file: Path
     folder: Path
-    spec: GitIgnoreSpec
+    patterns: Patterns
 
     def verdict(self, path: Path, *, is_folder: bool) -> bool | None:
         """Say whether a path is excluded; None where the file does not mention it."""
-        below = path.relative_to(self.folder).as_posix()
-        return self.spec.check_file(f"{below}/" if is_folder else below).include
+        below = path.relative_to(self.folder).as_posix() + "/" * is_folder
+        for pattern in reversed(self.patterns):
+            if pattern.include is not None and _is_meant(pattern, below):
+                return pattern.include
+        return None
 
 
 class Exclusions:
@@ -76,7 +83,7 @@ class Exclusions:
     they change."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[int, int], GitIgnoreSpec]] = {}
+        self._known: dict[Path, tuple[tuple[int, int], Patterns]] = {}
 
     def reason(self, uri: str, folders: Sequence[Path] = ()) -> str:
         """Return why a document is excluded, as a sentence; "" where models may see it.
@@ -91,8 +98,8 @@ class Exclusions:
         folders = [*folders, *map(_real, folders)]
         for one in dict.fromkeys((path, _real(path))):
             if why := _secret(one) or self._ignored(one, folders):
-                link = f" leads to {one.name}, which" if one.name != path.name else ""
-                return f"{path.name}{link} {why}: no model sees it, so nothing is suggested there."
+                link = "" if one.name == path.name else f"leads to {one.name}, which "
+                return f"No model sees {path.name}: it {link}{why}."
         return ""
 
     def _ignored(self, path: Path, folders: Sequence[Path]) -> str:
@@ -114,11 +121,11 @@ class Exclusions:
 
     def _rules(self, folder: Path, names: Sequence[str]) -> Iterator[Rules]:
         for name in names:
-            if spec := self._spec(folder / name):
-                yield Rules(folder / name, folder, spec)
+            if patterns := self._patterns(folder / name):
+                yield Rules(folder / name, folder, patterns)
 
-    def _spec(self, file: Path) -> GitIgnoreSpec | None:
-        """Return the rules of an ignore file, None where there is none."""
+    def _patterns(self, file: Path) -> Patterns:
+        """Return the patterns of an ignore file; none where it cannot be read."""
         try:
             facts = file.stat()
             stamp = facts.st_mtime_ns, facts.st_size
@@ -126,21 +133,33 @@ class Exclusions:
             if known is None or known[0] != stamp:
                 with file.open("rb") as lines:
                     text = lines.read(MOST_BYTES).decode("utf-8-sig", "replace")
-                known = self._known[file] = stamp, GitIgnoreSpec.from_lines(_valid(text))
+                known = self._known[file] = stamp, tuple(_patterns(text))
             return known[1]
         except OSError:
             self._known.pop(file, None)
-            return None
+            return ()
 
 
-def _valid(text: str) -> Iterator[str]:
-    """Yield the lines that are patterns; like git, pass over those that are not."""
+def _patterns(text: str) -> Iterator[GitIgnoreSpecPattern]:
+    """Yield the patterns of a text; like git, pass over lines that are none."""
     for line in text.splitlines():
-        try:
-            GitIgnoreSpec.from_lines([line])
-        except ValueError:
-            continue
-        yield line
+        with suppress(ValueError):
+            yield GitIgnoreSpecPattern(line)
+
+
+def _is_meant(pattern: GitIgnoreSpecPattern, path: str) -> bool:
+    """Say whether a pattern matches a path itself, which ends with "/" if it is a folder.
+
+    pathspec's match also what lies in a folder that they match, up to the "/" called `ps_d`, and
+    "a/**" matches "a/". Here the folders around a path were asked before it.
+    """
+    found = pattern.match_file(path)
+    if found is None:
+        return False
+    end = found.match.end()
+    if not found.match.groupdict().get("ps_d"):
+        return not (path.endswith("/") and end == len(path))
+    return path.endswith("/") if found.match.start() else end == len(path)
 
 
 def _secret(path: Path) -> str:

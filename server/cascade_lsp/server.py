@@ -99,7 +99,7 @@ class CascadeServer(KeystrokeServer):
         from cascade_lsp.finding import found
 
         if self._is_excluded(uri):
-            return _untestable(self._excluded.rstrip("."))
+            return {**_untestable(""), "verdict": self._excluded}
         document = self.document(uri)
         position = types.Position(_whole(line), _whole(character))
         context = self._context(document, document.source, document.offset_at_position(position))
