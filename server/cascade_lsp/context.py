@@ -19,12 +19,24 @@ class ContextOptions:
     suffix_chars: int = field(
         default=1500, metadata={"help": "Characters after the cursor that a model sees at most."}
     )
+    neighbour_chars: int = field(
+        default=0,
+        metadata={
+            "help": "Characters of other files that a model sees at most: heads of what the "
+            "document imports from the workspace, and places visited lately. 0: none."
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """A place in a document: the whole text, the cursor as an offset in characters, and the
-    windows before and after it that go into prompts."""
+    windows before and after it that go into prompts.
+
+    `extra` is what a model sees of other files, before the prefix. It makes no other place: what
+    was suggested stays good when it changes, so no cache asks for it; and it may be left out where
+    less may be shown than the document.
+    """
 
     document: str
     offset: int
@@ -33,6 +45,7 @@ class Context:
     language: str
     uri: str
     version: int
+    extra: str = ""
 
     @property
     def line_head(self) -> str:
@@ -58,6 +71,7 @@ def gather(
     version: int = 0,
     language: str = "python",
     options: ContextOptions | None = None,
+    extra: str = "",
 ) -> Context:
     """Cut the context of the character offset `offset`, clamped into `text`."""
     options = options or ContextOptions()
@@ -70,6 +84,7 @@ def gather(
         language=language,
         uri=uri,
         version=version,
+        extra=extra,
     )
 
 

@@ -258,6 +258,7 @@ class DraftingServer(EditorServer):
             version=context.version,
             language=context.language,
             options=self.settings.context,
+            extra=context.extra,
         )
         if self._cache.get(accepted):
             return

@@ -24,7 +24,8 @@ def render(context: Context, style: str, write_per_s: float = 0.0) -> Prompt:
     tail = context.line_tail.strip()
     one_line = bool(tail)
     block = max(FEWEST, min(MOST, round(BLOCK_S * write_per_s) or USUAL))
-    prefix, suffix = Piece("text", _healed(context.prefix)), Piece("text", context.suffix)
+    prefix = Piece("text", context.extra + _healed(context.prefix))
+    suffix = Piece("text", context.suffix)
     before, behind, middle = Piece("fim_pre"), Piece("fim_suf"), Piece("fim_mid")
     pieces: tuple[Piece, ...] = (prefix,)
     if style == "psm":

@@ -24,6 +24,8 @@ from cascade_lsp.editor import after_reply, stop
 
 if TYPE_CHECKING:
     from cascade_lsp.exclusions import Exclusions
+    from cascade_lsp.imported import Workspace
+    from cascade_lsp.neighbours import Neighbours
 
 _LOG = logging.getLogger(__name__)
 
@@ -87,6 +89,22 @@ class KeystrokeServer(DraftingServer):
 
         return Exclusions()
 
+    @cached_property
+    def _neighbours(self) -> Neighbours:
+        from cascade_lsp.neighbours import Neighbours
+
+        return Neighbours(self._readable, self.spawn)
+
+    def _readable(self) -> Workspace:
+        """Return where models may be shown other files, and what is open."""
+        from cascade_lsp.imported import Workspace
+        from cascade_lsp.suites import path_of
+
+        opened, folders = self.workspace.text_documents, self.folders
+        texts = {path: one.source for uri, one in opened.items() if (path := path_of(uri))}
+        reason = self._exclusions.reason_of
+        return Workspace(folders, texts, lambda file: not reason(file, folders))
+
     def _is_excluded(self, uri: str) -> bool:
         """Say whether no model may see a document; the light says why while it is looked at."""
         self._tell_excluded(self._exclusions.reason(uri, self.folders))
@@ -148,7 +166,7 @@ class KeystrokeServer(DraftingServer):
     def _context(self, document: EditorDocument, text: str, offset: int) -> Context:
         """Return the context of an offset; models, cache and tests see one kind of line end."""
         before, after = plain(text[:offset]), plain(text[offset:])
-        return gather(
+        context = gather(
             before + after,
             len(before),
             uri=document.uri,
@@ -156,6 +174,8 @@ class KeystrokeServer(DraftingServer):
             language=document.language_id or "",
             options=self.settings.context,
         )
+        limit = self.settings.context.neighbour_chars
+        return replace(context, extra=self._neighbours.extra(context, limit)) if limit else context
 
     def cursor_moved(self, uri: str, position: types.Position) -> None:
         """Let the model read what is before the cursor, before someone types there."""
@@ -214,6 +234,9 @@ class KeystrokeServer(DraftingServer):
         document = params.text_document
         if not self._is_excluded(document.uri) and self._offers(document.language_id):
             self._begin_loading()
+            if self.settings.context.neighbour_chars:
+                context = gather(document.text, 0, uri=document.uri, language=document.language_id)
+                self.spawn(self._neighbours.read(context))
 
     async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         """Notice an accepted suggestion, whichever way it got into the text."""
@@ -244,6 +267,8 @@ class KeystrokeServer(DraftingServer):
         uri = params.text_document.uri
         if self._excluded == self._exclusions.reason(uri, self.folders):
             self._tell_excluded("")
+        if self.settings.context.neighbour_chars:
+            self._neighbours.forget(uri)
         desk = self._desks.pop(uri, Desk())
         for task in (desk.request, desk.pen, desk.verification, desk.ahead):
             stop(task)
