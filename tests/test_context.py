@@ -1,11 +1,12 @@
 """The windows around the cursor."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade_lsp.context import ContextOptions, gather
+from cascade_lsp.context import CHARS_PER_TOKEN, SLACK, ContextOptions, density_after, gather
 
-SMALL = ContextOptions(prefix_chars=400, suffix_chars=200)
+SMALL = ContextOptions(prefix_tokens=100, suffix_tokens=50)
 
 
 def test_a_short_document_is_seen_whole() -> None:
@@ -30,10 +31,43 @@ def test_typing_does_not_move_the_head_of_the_window() -> None:
     assert typed.prefix.startswith(first.prefix)
 
 
-@given(st.text(alphabet="ab\n", max_size=3000), st.integers(0, 3000))
-def test_windows_stay_within_their_limits_and_meet_at_the_cursor(text: str, offset: int) -> None:
-    context = gather(text, offset, options=SMALL)
-    assert len(context.prefix) <= SMALL.prefix_chars
-    assert len(context.suffix) <= SMALL.suffix_chars
+TEXTS = st.text(alphabet="ab\n", max_size=3000)
+
+
+@given(TEXTS, st.integers(0, 3000), st.floats(0.5, 8.0))
+def test_windows_stay_within_their_limits_and_meet_at_the_cursor(
+    text: str, offset: int, density: float
+) -> None:
+    context = gather(text, offset, options=SMALL, density=density)
+    assert len(context.prefix) <= round(SMALL.prefix_tokens * density)
+    assert len(context.suffix) <= round(SMALL.suffix_tokens * density)
     assert context.document[: context.offset].endswith(context.prefix)
     assert context.document[context.offset :].startswith(context.suffix)
+
+
+DENSITIES = [
+    ("code as it mostly is moves no window", 4000, 1000 * 8 // 9, 4.0),
+    ("a text of many tokens gets fewer characters", 2000, 1200, 2000 / 1200),
+    ("a text of few tokens gets more", 6000, 900, 6000 / 900),
+    ("a short prompt says nothing", 150, 99, 4.0),
+    ("nor does an answer that came to nothing", 4000, 0, 4.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("chars", "tokens", "density"), [r[1:] for r in DENSITIES], ids=[r[0] for r in DENSITIES]
+)
+def test_density(chars: int, tokens: int, density: float) -> None:
+    assert density_after(CHARS_PER_TOKEN, chars, tokens) == density
+
+
+@given(st.floats(1.0, 8.0), st.lists(st.floats(1 / 1.1, 1.1), max_size=20))
+def test_once_followed_the_density_stays_while_a_document_stays_alike(
+    seen: float, wavering: list[float]
+) -> None:
+    known = density_after(CHARS_PER_TOKEN, round(seen * 1000), 1000)
+    assert known / SLACK <= seen + 0.001 <= known * SLACK + 0.01
+    if known == CHARS_PER_TOKEN:
+        return
+    for factor in wavering:
+        assert density_after(known, round(seen * factor * 1000), 1000) == known

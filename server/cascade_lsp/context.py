@@ -7,17 +7,24 @@ beginning of the prompt and a model's KV cache survives it.
 from dataclasses import dataclass, field
 
 BLOCK_LINES = 32
+CHARS_PER_TOKEN = 4.0  # of code, until a model has said how many tokens it read
+FEWEST_TOKENS = 100  # of a prompt, for its density to say something
+SLACK = 1.3  # how far off a density may be: one that is followed moves the window
 
 
 @dataclass(frozen=True, slots=True)
 class ContextOptions:
     """How much of a document goes into a prompt."""
 
-    prefix_chars: int = field(
-        default=3200, metadata={"help": "Characters before the cursor that a model sees at most."}
+    prefix_tokens: int = field(
+        default=800,
+        metadata={
+            "help": "Tokens before the cursor that a model sees, about: how many characters that "
+            "are follows from what it has read of the document."
+        },
     )
-    suffix_chars: int = field(
-        default=1500, metadata={"help": "Characters after the cursor that a model sees at most."}
+    suffix_tokens: int = field(
+        default=375, metadata={"help": "Tokens after the cursor that a model sees, about."}
     )
     neighbour_chars: int = field(
         default=0,
@@ -72,20 +79,31 @@ def gather(
     language: str = "python",
     options: ContextOptions | None = None,
     extra: str = "",
+    density: float = CHARS_PER_TOKEN,
 ) -> Context:
-    """Cut the context of the character offset `offset`, clamped into `text`."""
+    """Cut the context of the character offset `offset`, clamped into `text`, whose density is in
+    characters per token."""
     options = options or ContextOptions()
     offset = max(0, min(offset, len(text)))
     return Context(
         document=text,
         offset=offset,
-        prefix=text[_head(text, offset, options.prefix_chars) : offset],
-        suffix=text[offset : _tail(text, offset, options.suffix_chars)],
+        prefix=text[_head(text, offset, round(options.prefix_tokens * density)) : offset],
+        suffix=text[offset : _tail(text, offset, round(options.suffix_tokens * density))],
         language=language,
         uri=uri,
         version=version,
         extra=extra,
     )
+
+
+def density_after(known: float, chars: int, tokens: int) -> float:
+    """Return the characters per token of a document after a prompt of so many of both: as they
+    were known to be, unless that is far off."""
+    if tokens < FEWEST_TOKENS:
+        return known
+    seen = chars / tokens
+    return known if known / SLACK <= seen <= known * SLACK else seen
 
 
 def _head(text: str, offset: int, limit: int) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lsprotocol import types
 
 from cascade_lsp.cache import Cached, CompletionCache
-from cascade_lsp.context import Context, gather
+from cascade_lsp.context import CHARS_PER_TOKEN, Context, density_after, gather
 from cascade_lsp.editor import EditorServer, Status, stop
 from cascade_lsp.engine import Priority
 from cascade_lsp.journal import Journal
@@ -79,8 +79,8 @@ class Place:
 class Desk:
     """What is under way for one document: the request, what is being written and by which task,
     the verification behind it and the text up to the end of what it verifies, what is read or
-    written ahead, the place and text of what was shown last, until it is accepted, and the
-    decision that the editor was told of and will fetch."""
+    written ahead, the place and text of what was shown last, until it is accepted, the
+    decision that the editor was told of and will fetch, and the text's characters per token."""
 
     request: asyncio.Task[Any] | None = None
     writing: Writing | None = None
@@ -90,6 +90,7 @@ class Desk:
     ahead: asyncio.Task[None] | None = None
     shown: tuple[Place, Cached] | None = None
     announced: str = ""
+    density: float = CHARS_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,8 @@ class DraftingServer(EditorServer):
             draft = replace(draft, text=cut)
         self.work.read_tokens += draft.usage.prompt_tokens - draft.usage.cached_tokens
         self.work.written_tokens += len(draft.logprobs)
+        tokens = draft.usage.prompt_tokens
+        desk.density = density_after(desk.density, draft.asked_chars, tokens)
         if draft.text or writing.whole:
             self._cache.put(place.context, draft.text, draft.id)
         ready = Ready(cascade, place, draft, writing.whole)
@@ -259,6 +262,7 @@ class DraftingServer(EditorServer):
             language=context.language,
             options=self.settings.context,
             extra=context.extra,
+            density=desk.density,
         )
         if self._cache.get(accepted):
             return

@@ -173,6 +173,7 @@ class KeystrokeServer(DraftingServer):
             version=document.version or 0,
             language=document.language_id or "",
             options=self.settings.context,
+            density=self._desk(document.uri).density,
         )
         limit = self.settings.context.neighbour_chars
         return replace(context, extra=self._neighbours.extra(context, limit)) if limit else context

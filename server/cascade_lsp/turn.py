@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from cascade_lsp import confidence, fim, testable, testgen
+from cascade_lsp import confidence, filters, fim, syntax, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Engine, Generated, Priority, Prompt, Token, Usage, collect
 from cascade_lsp.ledger import DOCUMENT, Attempt, TestRun
@@ -37,7 +37,8 @@ class Tier:
 @dataclass(frozen=True, slots=True)
 class Draft:
     """The small tier's quick answer to a keystroke, as far as it goes; `id` will name its row in
-    the ledger, and `settled` is the part of `text` that ends with a whole line."""
+    the ledger, `settled` is the part of `text` that ends with a whole line, and `asked_chars` the
+    length of the prompt."""
 
     id: str
     text: str
@@ -46,6 +47,7 @@ class Draft:
     usage: Usage
     created: float
     settled: str = ""
+    asked_chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,7 @@ class Turn:
             s,
             execution=self._execution(asked.programs[s]),
             empty=not written.text.strip(),
-            syntax_ok=not testable.breaks_syntax(place.context, written.text),
+            syntax_ok=not syntax.adds_errors(place.context, written.text),
             dropped=dropped,
             features=confidence.features(written.logprobs),
             body=place.stub is not None,
@@ -338,7 +340,8 @@ async def continued(tier: Tier, context: Context, *, priority: Priority) -> tupl
     facts = await tier.engine.start()
     prompt = fim.render(context, tier.line, facts.write_per_s)
     (written,), usage = await collect(tier.engine.generate([prompt], priority=priority), 1)
-    written.text = fim.trim(written.text, context)
+    cut = len(written.logprobs) >= prompt.n_predict
+    written.text = filters.whole(filters.clean(written.text, context), context, cut=cut)
     return written, usage
 
 
