@@ -1,10 +1,20 @@
 """The windows around the cursor."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade_lsp.cascade import Cascade
 from cascade_lsp.context import CHARS_PER_TOKEN, SLACK, ContextOptions, density_after, gather
+from cascade_lsp.engine import Priority, Usage
+from cascade_lsp.ledger import Ledger, LedgerOptions
+from cascade_lsp.server import CascadeServer
+from cascade_lsp.turn import Tier
+from tests.protocol.editors import NearEditor
+from tests.scripted import ScriptedEngine
 
 SMALL = ContextOptions(prefix_tokens=100, suffix_tokens=50)
 
@@ -71,3 +81,29 @@ def test_once_followed_the_density_stays_while_a_document_stays_alike(
         return
     for factor in wavering:
         assert density_after(known, round(seen * factor * 1000), 1000) == known
+
+
+class Dense(ScriptedEngine):
+    """An engine whose model needs a token for each character."""
+
+    async def generate(self, prompts, *, priority=Priority.KEYSTROKE):
+        async for item in super().generate(prompts, priority=priority):
+            tokens = sum(len(piece.text) for piece in prompts[0].pieces)
+            yield replace(item, prompt_tokens=tokens) if isinstance(item, Usage) else item
+
+
+async def test_in_a_document_of_many_tokens_the_window_becomes_smaller(tmp_path: Path) -> None:
+    engine = Dense(lambda prompt: "1\n")
+    tier = Tier("small", "script", engine, line="psm")
+    ledger = Ledger.open(tmp_path / "ledger.sqlite3", LedgerOptions())
+    server = CascadeServer(lambda settings, root: Cascade([tier], None), lambda settings: ledger)
+    editor = NearEditor(server)
+    await editor.begin()
+    editor.open("".join(f"変数{n} = 値({n})\n" for n in range(1000)))
+    for line in (500, 600):
+        await editor.complete(line, 0)
+    sizes = [sum(len(p.text) for p in prompt.pieces) for (prompt,) in engine.asked]
+    await server.close()
+    options, (first, second) = ContextOptions(), sizes
+    assert first > 0.9 * CHARS_PER_TOKEN * (options.prefix_tokens + options.suffix_tokens)
+    assert second <= options.prefix_tokens + options.suffix_tokens

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from cascade_lsp.cache import Cached, CompletionCache
 from cascade_lsp.cascade import Cascade
 from cascade_lsp.context import Context, ContextOptions, gather
 from cascade_lsp.exclusions import Exclusions
+from cascade_lsp.fim import render
 from cascade_lsp.imported import MOST_BYTES, Workspace
 from cascade_lsp.ledger import Ledger, LedgerOptions
 from cascade_lsp.neighbours import MOST_CHUNKS, Neighbours
@@ -487,3 +489,18 @@ async def test_with_the_setting_at_zero_nothing_of_other_files_is_read(
     await session.complete("a.py", 1, 4)
     assert session.prompts == ["from m import total\nx =\n"]
     assert "_neighbours" not in vars(session.server)
+
+
+def test_what_was_suggested_stays_good_when_other_text_is_shown(project: Project) -> None:
+    cache, here = CompletionCache(), project.at("a.py", "x = ║\n")
+    cache.put(here, "total(y)", "id")
+    assert cache.get(replace(here, extra="# m.py\n")) == Cached("total(y)", "id")
+
+
+def test_what_is_shown_of_other_files_stands_apart_from_the_documents_own_text(
+    project: Project,
+) -> None:
+    here = replace(project.at("a.py", "x = ║\n"), extra="# m.py\n")
+    assert (here.prefix, here.document) == ("x = ", "x = \n")
+    texts = [piece.text for piece in render(here, "psm").pieces]
+    assert texts == ["", "# m.py\nx =", "", "\n", ""]
