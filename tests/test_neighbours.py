@@ -7,13 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cascade_lsp.cache import Cached, CompletionCache
 from cascade_lsp.cascade import Cascade
 from cascade_lsp.context import Context, ContextOptions, gather
 from cascade_lsp.exclusions import Exclusions
 from cascade_lsp.fim import render
-from cascade_lsp.imported import MOST_BYTES, Workspace
+from cascade_lsp.heads import heads
+from cascade_lsp.imported import MOST_BYTES, Workspace, imports
 from cascade_lsp.ledger import Ledger, LedgerOptions
 from cascade_lsp.neighbours import MOST_CHUNKS, Neighbours
 from cascade_lsp.server import CascadeServer
@@ -45,6 +48,15 @@ class Product:
         """
         return self.price * (1 + rate)
 
+    @property
+    @functools.wraps(taxed)
+    def label(self) -> str:  # for the shelf
+        return self.name
+
+    @label.setter
+    def label(self, label: str) -> None:
+        self.name = label
+
     def _secret(self) -> None:
         raise NotImplementedError
 
@@ -52,7 +64,7 @@ class Product:
 def total(
     products: list[Product],  # may be empty
     rate: float = 0.2,
-) -> float:
+) -> float:  # in the currency of the prices
     """Return what all cost."""
     return sum(product.taxed(rate) for product in products)
 
@@ -121,6 +133,8 @@ async def test_the_heads_of_what_is_imported_are_shown_under_their_files_path(
         "    price: float = 0.0\n"
         "    def __init__(self, name: str, price: float) -> None: ...\n"
         "    def taxed(self, rate: float) -> float: ...\n"
+        "    @property\n"
+        "    def label(self) -> str: ...\n"
         "def total(products: list[Product], rate: float = 0.2) -> float:\n"
         '    """Return what all cost."""\n'
         "\n"
@@ -140,6 +154,8 @@ WAYS = {
     "through a package": ("till.py", "from shop import total"),
     "through a package that renames it": ("till.py", "from shop import whole"),
     "from below src": ("tests/test_a.py", "from sold import total"),
+    "through a package that passes on all": ("till.py", "from store import total"),
+    "all at once": ("till.py", "from shop.models import *"),
     "in a document that is broken": ("till.py", "from shop.models import total\ndef f(:\n  (("),
 }
 
@@ -148,6 +164,7 @@ WAYS = {
 async def test_an_import_is_followed(project: Project, way: str) -> None:
     project.write("shop/models.py", MODELS)
     project.write("src/sold.py", MODELS)
+    project.write("store/__init__.py", "from os import *\nfrom shop.models import *\n")
     project.write("shop/__init__.py", "from .models import total, total as whole\n")
     name, text = WAYS[way]
     assert "def total(products" in await project.extra(project.at(name, f"{text}\n║"))
@@ -160,6 +177,10 @@ OTHER_LANGUAGES = {
     "a default": ("import Till from './sold'", "class Till {\n  open(): void;\n}"),
     "a whole module": ("import * as sold from './sold'\nsold.total", "function total("),
     "as Node does": ("const { total } = require('./sold')", "/** Adds them up. */"),
+    "all passed on": (
+        "import { total } from './all'",
+        "function total(prices: number[]): number;",
+    ),
     "passed on": ("import { total } from '.'", "function total(prices: number[]): number;"),
 }
 
@@ -173,6 +194,7 @@ async def test_an_import_of_typescript_is_followed(project: Project, case: str) 
         "export type Price = number\n"
         "export default class Till { open(): void {} private close() {} }\n",
     )
+    project.write("app/all.ts", "export * from './sold'\n")
     project.write("app/index.ts", "export { total } from './sold'\n")
     written, shown = OTHER_LANGUAGES[case]
     found = await project.extra(project.at("app/till.ts", f"{written}\n║", "typescript"))
@@ -206,6 +228,23 @@ async def test_what_is_named_near_the_cursor_is_shown_first_where_not_all_fits(
     assert "call_7" in found
     assert "call_0" not in found
     assert len(found) <= 60
+
+
+WRITTEN = (
+    'def f(a: int |):|class A(B):|\n|\n    |"""doc|"""|x: int = 3|@d|import |from a |* as n|'
+    "{|}|'./x'|export |const f = |=>|/**|# c|// c|é"
+)
+TEXTS = st.lists(st.sampled_from(WRITTEN.split("|"))).map(" ".join)
+
+
+@pytest.mark.parametrize("language", ["python", "javascript", "typescript", "typescriptreact"])
+@given(text=TEXTS)
+def test_a_text_however_broken_is_read_to_its_end(language: str, text: str) -> None:
+    for name, head in heads(text, language).items():
+        assert name == "default" or name in text
+        assert head.strip()
+    for one in imports(text, language):
+        assert one.bound in text
 
 
 # -- what is never read ----------------------------------------------------------------------------

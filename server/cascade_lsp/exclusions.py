@@ -176,7 +176,14 @@ def _top(path: Path, folders: Sequence[Path]) -> Path:
     """Return the folder from which ignore files count for a path."""
     home = next((one for one in sorted(folders) if one in path.parents), path.parent)
     around = (home, *home.parents)
-    return next((one for one in around if (one / ".git").exists()), home)
+    return next((one for one in around if _exists(one / ".git")), home)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def _real(path: Path) -> Path:

@@ -16,6 +16,8 @@ from cascade_lsp.surroundings import source_of
 SHORT = 80  # characters of a constant that is shown
 LINES = 16  # of one definition
 
+# Decorators that change how a member is used.
+_MANNERS = ("property", "classmethod", "staticmethod", "abstractmethod")
 # Languages that read each other's code, by their identifiers in LSP; any other is its own.
 _FAMILIES = {
     "javascriptreact": "javascript",
@@ -68,20 +70,26 @@ def _class(node: Node) -> str:
     for member in body.children if body else ():
         definition = member.child_by_field_name("definition") or member
         if definition.type == "function_definition" and _is_public(_name(definition)):
-            lines += [source_of(one) for one in member.children if one.type == "decorator"]
-            lines.append(f"{_head(definition)} ...")
+            manner = [source_of(one) for one in member.children if one.type == "decorator"]
+            if not any(one.endswith((".setter", ".deleter")) for one in manner):
+                lines += [one for one in manner if one.endswith(_MANNERS)]
+                lines.append(f"{_head(definition)} ...")
         elif (left := _assigned(member)) and _is_public(left) and len(source_of(member)) <= SHORT:
             lines.append(source_of(member))
+    lines = lines[: LINES - 4]
+    while lines and lines[-1].startswith("@"):
+        lines.pop()
     return "\n    ".join([_head(node), *lines]) if lines else f"{_head(node)} ..."
 
 
 def _head(node: Node) -> str:
     """Return a definition up to its body, on one line."""
+    colons = [child.end_byte for child in node.children if child.type == ":"]
     body = node.child_by_field_name("body")
-    end = body.start_byte - node.start_byte if body else None
+    end = (colons[-1] if colons else body.start_byte if body else node.end_byte) - node.start_byte
     written = (node.text or b"")[:end].decode()
-    written = re.sub(r"\s*#[^\n]*\n", "\n", written) if "\n" in written.strip() else written
-    one_line = re.sub(r"\s+", " ", written).replace("( ", "(").strip()
+    without_comments = re.sub(r"\s(#|//)[^\n]*\n|\\\n", "\n", written)
+    one_line = re.sub(r"\s+", " ", without_comments).replace("( ", "(").strip()
     return re.sub(r",? \)", ")", one_line)
 
 
@@ -152,7 +160,8 @@ def _javascript_class(node: Node) -> str:
             lines.append(f"{_head(member)};")
         elif member.type == "public_field_definition" and len(source_of(member)) <= SHORT:
             lines += [] if private else [f"{source_of(member)};"]
-    return "\n".join([f"{_head(node)} {{", *(f"  {line}" for line in lines), "}"])
+    inside = [f"  {line}" for line in lines[: LINES - 4]]
+    return "\n".join([f"{_head(node)} {{", *inside, "}"])
 
 
 def _comment_before(statement: Node) -> str:

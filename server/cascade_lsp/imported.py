@@ -16,7 +16,8 @@ from pathlib import Path
 from cascade_lsp import heads
 
 MOST_BYTES = 256 * 1000  # of a file that is read
-MOST_FILES = 40  # that one document's imports are looked up in
+MOST_IMPORTS = 100  # of one document that are followed
+MOST_STARS = 10  # of one module that may pass on a name
 DEPTH = 3  # modules that pass a name on, one to the next
 REMEMBERED = 200
 SUFFIXES = (".ts", ".tsx", ".d.ts", ".js", ".jsx", ".mjs", ".cjs")
@@ -26,7 +27,8 @@ _LANGUAGES = {".ts": "typescript", ".tsx": "typescriptreact"}
 @dataclass(frozen=True, slots=True)
 class Import:
     """A name of a text, and what it is bound to: `name` of `module`, the module itself where it
-    is "". A module is written as the language writes it: "a.b", "..a", "./a"."""
+    is "", all names of the module where both are "*". A module is written as the language writes
+    it: "a.b", "..a", "./a"."""
 
     bound: str
     module: str
@@ -74,7 +76,7 @@ def _python_imports(text: str) -> Iterator[Import]:
             match part.split():
                 case [name, "as", bound] if module:
                     yield Import(bound, module, name)
-                case [name] if module and name != "*":
+                case [name] if module:
                     yield Import(name, module, name)
                 case [name, "as", bound]:
                     yield Import(bound, name, "")
@@ -93,6 +95,8 @@ def _javascript_imports(text: str) -> Iterator[Import]:
                 case [name]:
                     yield Import(name, source, name)
         rest = re.sub(r"\{[^}]*\}", "", written).strip(" ,\n")
+        if rest == "*":
+            yield Import("*", source, "*")
         if match := re.fullmatch(r"(?:\w+\s*,\s*)?\*\s*as\s+(\w+)", rest):
             yield Import(match[1], source, "")
         if match := re.match(r"\w+", rest):
@@ -112,7 +116,7 @@ class Workspace:
         """Return the folder that a file lies in, whichever way leads there."""
         try:
             real = file.resolve()
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, ValueError):
             return None
         inside = (one for one in self.folders if one.resolve() in real.parents)
         return max(inside, key=lambda one: one in file.parents, default=None)
@@ -124,6 +128,13 @@ class _Module:
 
     heads: Mapping[str, str]
     imports: tuple[Import, ...]
+
+    def passing_on(self, wanted: Import) -> Iterator[Import]:
+        """Yield the imports from which the module may have a name that is wanted of it."""
+        named = [one for one in self.imports if one.bound == wanted.name]
+        stars = [one for one in self.imports if one.bound == "*"][:MOST_STARS]
+        yield from (replace(one, bound=wanted.bound) for one in named)
+        yield from (replace(one, bound=wanted.bound, name=wanted.name) for one in stars)
 
 
 class Reader:
@@ -138,7 +149,7 @@ class Reader:
         """Return the heads of what a document imports of its workspace, in the imports' order."""
         found: dict[Head, None] = {}
         if workspace.folder_of(document):
-            for one in wanted[:MOST_FILES]:
+            for one in wanted[:MOST_IMPORTS]:
                 found.update(dict.fromkeys(self._behind(one, document, language, workspace, DEPTH)))
         return tuple(found)
 
@@ -152,21 +163,18 @@ class Reader:
             if module is None or folder is None:
                 continue
             path = _below(folder, file)
-            if not wanted.name:
-                yield from (
-                    Head(f"{wanted.bound}.{name}", path, text)
-                    for name, text in module.heads.items()
-                    if not name.startswith("_")
-                )
+            if wanted.name in ("", "*"):
+                of = f"{wanted.bound}." if not wanted.name else ""
+                public = {n: text for n, text in module.heads.items() if not n.startswith("_")}
+                yield from (Head(f"{of}{name}", path, text) for name, text in public.items())
                 return
             if text := module.heads.get(wanted.name):
                 yield Head(wanted.bound, path, text)
                 return
-            passed_on = [one for one in module.imports if one.bound == wanted.name]
-            for one in passed_on[:1] if depth else ():
-                renamed = replace(one, bound=wanted.bound)
-                yield from self._behind(renamed, file, language, workspace, depth - 1)
-                return
+            for one in module.passing_on(wanted) if depth else ():
+                if found := list(self._behind(one, file, language, workspace, depth - 1)):
+                    yield from found
+                    return
         if wanted.name and language == "python":
             joint = "" if wanted.module.endswith(".") else "."
             inner = Import(wanted.bound, f"{wanted.module}{joint}{wanted.name}", "")
@@ -188,10 +196,10 @@ class Reader:
             return known[1]
         try:
             text = opened if opened is not None else file.read_text("utf-8")
-        except (OSError, ValueError):
+            text, language = text.replace("\r\n", "\n"), _LANGUAGES.get(file.suffix, language)
+            module = _Module(heads.heads(text, language), imports(text, language))
+        except (OSError, ValueError, RecursionError):
             return None
-        text, language = text.replace("\r\n", "\n"), _LANGUAGES.get(file.suffix, language)
-        module = _Module(heads.heads(text, language), imports(text, language))
         if len(self._known) >= REMEMBERED:
             self._known.pop(next(iter(self._known)), None)
         self._known[file] = stamp, module
