@@ -35,7 +35,7 @@ def test_the_wheel_holds_the_data_and_no_weights(wheel: Path) -> None:
     assert not any(name.endswith(".gguf") or name.startswith("tests/") for name in names)
     assert "cascade_lsp/sandbox/harness.mjs" in names
     assert "cascade_lsp/sandbox/attacks/reading.txt" in names
-    assert wheel.stat().st_size < 500_000  # attacks for the self-test, and the study
+    assert wheel.stat().st_size < 600_000  # attacks for the self-test, and the study
 
 
 def test_what_is_installed_from_the_wheel_finds_its_data(wheel: Path, tmp_path: Path) -> None:
