@@ -4,15 +4,16 @@ import pytest
 from tree_sitter import Node
 
 from cascade_lsp import fim
-from cascade_lsp.fim import solutions, trim
+from cascade_lsp.filters import clean
+from cascade_lsp.fim import solutions
 from cascade_lsp.languages.javascript_module import parse as syntax
 from cascade_lsp.languages.javascript_values import fits, is_literal, value_of
 from cascade_lsp.sandbox import Check, Limits, SandboxOptions, make_sandbox
+from cascade_lsp.syntax import adds_errors
 from cascade_lsp.testable import (
     Target,
     Untestable,
     body_from,
-    breaks_syntax,
     emptied,
     find,
     program,
@@ -254,7 +255,7 @@ def test_a_model_that_goes_on_with_the_head_writes_a_whole_function(head: str) -
     ],
 )
 def test_a_text_is_held_to_what_the_place_allows(marked: str, text: str, breaks: bool) -> None:
-    assert breaks_syntax(place(marked, "javascript"), text) is breaks
+    assert adds_errors(place(marked, "javascript"), text) is breaks
 
 
 @pytest.mark.parametrize(
@@ -296,7 +297,7 @@ TRIMMED = [
 
 @pytest.mark.parametrize(("marked", "written", "kept"), TRIMMED)
 def test_what_closes_the_block_again_is_cut(marked: str, written: str, kept: str) -> None:
-    assert trim(written, place(marked, "javascript")) == kept
+    assert clean(written, place(marked, "javascript")) == kept
 
 
 # -- tests that a model wrote ----------------------------------------------------------------------

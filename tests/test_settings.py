@@ -118,6 +118,6 @@ def test_a_plan_that_does_not_exist_is_replaced_by_the_default():
     settings, faults = parse({"completion": {"plan": "enormous"}})
     assert settings.completion.plan == "default"
     assert faults == [
-        'cascade.completion.plan is "enormous", but must be one of default, small, large, mine; '
-        '"default" is used.'
+        'cascade.completion.plan is "enormous", but must be one of default, paper, small, large, '
+        'mine; "default" is used.'
     ]

@@ -4,11 +4,11 @@ import ast
 
 import pytest
 
+from cascade_lsp.syntax import adds_errors
 from cascade_lsp.testable import (
     Target,
     Untestable,
     body_from,
-    breaks_syntax,
     emptied,
     find,
     program,
@@ -229,11 +229,11 @@ BREAKS = [
 
 @pytest.mark.parametrize(("marked", "text", "breaks"), BREAKS)
 def test_a_text_is_held_to_what_the_place_allows(marked: str, text: str, breaks: bool) -> None:
-    assert breaks_syntax(place(marked), text) is breaks
+    assert adds_errors(place(marked), text) is breaks
 
 
 def test_a_language_without_a_grammar_is_never_broken() -> None:
-    assert not breaks_syntax(place("x = ║", language="klingon"), "((")
+    assert not adds_errors(place("x = ║", language="klingon"), "((")
 
 
 # -- a function that has a body --------------------------------------------------------------------

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cascade_lsp import confidence, fim, testable, testgen
+from cascade_lsp import confidence, filters, fim, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Priority, Usage, collect
 from cascade_lsp.errors import EngineError, ModelError, UsageError
@@ -106,6 +106,7 @@ class Cascade:
         facts = await tier.engine.start()
         prompt = fim.render(context, tier.line, facts.write_per_s)
         draft = Draft(_new_id(), "", tier.name, (), Usage(), time.time())
+        draft = replace(draft, asked_chars=sum(len(piece.text) for piece in prompt.pieces))
         raw = ""
         async with aclosing(tier.engine.generate([prompt], priority=priority)) as stream:
             async for item in stream:
@@ -113,13 +114,16 @@ class Cascade:
                     draft = replace(draft, usage=item)
                     continue
                 raw += item.text
-                text, settled = fim.trim(raw, context), fim.trim(fim.whole_lines(raw), context)
+                text = filters.clean(raw, context)
+                settled = filters.clean(filters.whole_lines(raw), context)
                 logprobs = (*draft.logprobs, item.logprob)
                 draft = replace(draft, text=text, settled=settled, logprobs=logprobs)
                 yield draft
-                if fim.is_cut(raw, settled):
+                if filters.is_cut(raw, settled):
                     break
-        yield draft
+        at_limit = len(draft.logprobs) >= prompt.n_predict
+        text = filters.whole(draft.text, context, cut=at_limit)
+        yield replace(draft, text=text, settled=text)
 
     async def draft(self, context: Context) -> Draft:
         """Return the first tier's whole continuation at the cursor; its text may be empty."""

@@ -12,7 +12,6 @@ __all__ = [
     "Target",
     "Untestable",
     "body_from",
-    "breaks_syntax",
     "emptied",
     "find",
     "program",
@@ -33,16 +32,6 @@ def emptied(context: Context) -> tuple[Context, str] | Untestable:
     body; or why it cannot be tested as it stands."""
     functions = functions_of(context.language)
     return functions.emptied(context) if functions else _OTHER
-
-
-def breaks_syntax(context: Context, text: str) -> bool:
-    """Say whether `text` leaves more syntax errors than the document needs to have there.
-
-    Compared with the document as it is and with a placeholder at the cursor, whichever has
-    fewer. Languages without a grammar here are never broken.
-    """
-    functions = functions_of(context.language)
-    return functions is not None and functions.breaks_syntax(context, text)
 
 
 def program(document: str, target: Target, *, whole: bool) -> str | None:

@@ -340,8 +340,8 @@ async def continued(tier: Tier, context: Context, *, priority: Priority) -> tupl
     facts = await tier.engine.start()
     prompt = fim.render(context, tier.line, facts.write_per_s)
     (written,), usage = await collect(tier.engine.generate([prompt], priority=priority), 1)
-    cut = len(written.logprobs) >= prompt.n_predict
-    written.text = filters.whole(filters.clean(written.text, context), context, cut=cut)
+    text, at_limit = filters.clean(written.text, context), len(written.logprobs) >= prompt.n_predict
+    written.text = filters.last_line(text, context) if at_limit else text
     return written, usage
 
 

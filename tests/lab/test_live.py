@@ -26,7 +26,7 @@ def cascade_of(sandbox: Sandbox, small: str, large: str) -> Cascade:
 
 async def test_a_row_holds_the_answer_its_decisions_and_no_hidden_test(sandbox: Sandbox) -> None:
     cascade = cascade_of(sandbox, BADGE_WRONG, BADGE.solution)
-    row = await live.answer(cascade, BADGE, "default")
+    row = await live.answer(cascade, BADGE, "paper")
     assert row["completion"] == BADGE.completion(row["attempts"][row["chosen"]]["text"])
     assert [a["tier"] for a in row["attempts"]] == ["small", "large"]
     assert row["escalated"] and row["chosen"] == 1

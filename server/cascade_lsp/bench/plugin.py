@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from cascade_lsp import fim
+from cascade_lsp import filters, fim
 from cascade_lsp.context import Context
 
 CACHE_SIZE, LOOK_BACK = 250, 128  # answers, characters
@@ -111,7 +111,7 @@ class Tuned:
 
     def shown(self, text: str, context: Context) -> str:
         """Return what we would show of the same text."""
-        return fim.trim(text, context)
+        return filters.clean(text, context)
 
 
 def _indent(line: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from cascade_lsp import fim, testable, testgen
+from cascade_lsp import filters, fim, syntax, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.errors import UsageError
 from cascade_lsp.lab import rows
@@ -28,7 +28,7 @@ HIDDEN = Limits(time_s=10.0)
 def answer_text(batch: rows.Row, written: str, context: Context, target: object) -> str:
     """Return what of a recorded answer is inserted at the cursor, by the shipped rules."""
     if batch["kind"] == "line" or not isinstance(target, Target):
-        return fim.trim(written, context)
+        return filters.clean(written, context)
     return fim.body(written, target)
 
 
@@ -100,7 +100,7 @@ class _Run:
         return {
             "text": text,
             "whole": whole is not None,
-            "syntax_ok": not testable.breaks_syntax(self.context, text),
+            "syntax_ok": not syntax.adds_errors(self.context, text),
             "hidden": hidden.kind,
             "outcomes": await self._outcomes(whole),
         }
