@@ -26,12 +26,14 @@ SECRETS = [
     "passwords.kdbx", "credentials.json", "config/credentials.yml.enc", ".aws/config",
     ".ssh/config", "home/.kube/config", ".docker/config.json", ".npmrc", ".pypirc", ".netrc",
     "service-account-prod.json", "client_secret_1.json", "terraform.tfvars", "secrets.yaml",
+    "arduino_secrets.h", "passwords.txt", "gcloud/credentials.db", "secrets",
     ".git/config", "a/.git/hooks/pre-commit.py",
 ]  # fmt: skip
 ORDINARY = [
     "a.py", "environment.py", "credentials.py", "secrets.py", "keys.ts", "key.py", "config.json",
     "package.json", "monkey.go", ".gitignore", ".github/workflows/ci.yml", ".docker/Dockerfile",
-    "credentials/store.py", ".envoy/filter.py", "README.md",
+    "credentials/store.py", "secrets/model.go", "reset_password.tsx", "shadow.css",
+    ".envoy/filter.py", "README.md", "password_store.h",
 ]  # fmt: skip
 
 

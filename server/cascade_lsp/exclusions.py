@@ -30,17 +30,17 @@ SECRET_FILES = (
     "*.p12", "*.pfx", "*.jks", "*.keystore", "*.bks", "*.kdb", "*.kdbx", "*.keychain*",
     "*.wallet", "wallet.dat", "*.psafe3", "keystore.properties", "key.properties",
     # credentials of tools and services
-    "credentials", "credentials.json", "credentials.toml", "credentials.y*ml*", "credentials.xml",
-    "credentials.ini", "credentials.csv", "credentials.db", "*.credentials",
-    "client_secret*.json", "service[-_]account*.json", "application_default_credentials.json",
-    "secret", "secrets", "secret.*ml", "secrets.*ml", "secret*.json", "secrets.toml",
-    "secrets.ini", "secrets.properties", "*.secret", "*.secrets", "vault.y*ml", ".vault*",
-    ".netrc", "_netrc", ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".npmrc", ".yarnrc*",
-    ".pypirc", ".git-credentials", ".htpasswd", ".htdigest", ".dockercfg", ".docker/config.json",
+    "credentials", "*.credentials", "secret", "secrets", "*.secret", "*.secrets", "secrets.h",
+    "arduino_secrets.h", "vault.y*ml", ".vault*", "passwd", "shadow", ".netrc", "_netrc",
+    ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".npmrc", ".yarnrc*", ".pypirc",
+    ".git-credentials", ".htpasswd", ".htdigest", ".dockercfg", ".docker/config.json",
     ".kube/config", "kubeconfig*", ".s3cfg", ".boto", ".databrickscfg", ".terraformrc",
     "terraform.rc", ".snowsql/config", ".cargo/credentials*", ".m2/settings*.xml", "gh/hosts.yml",
     "gcloud/*.db",
 )  # fmt: skip
+# Words that say the same of a file of data, but not of code that deals with them.
+SECRET_DATA = ("*credential*", "secret*", "*_secret*", "*password*", "service[-_]account*")
+DATA = (".json", ".toml", ".y*ml*", ".xml", ".ini", ".cfg", ".conf", ".properties", ".csv", ".txt")
 # Folders in which, at whatever depth, everything is excluded.
 SECRET_FOLDERS = frozenset({
     ".aws", ".azure", ".envs", ".git", ".gnupg", ".hg", ".password-store", ".secrets", ".ssh",
@@ -54,7 +54,12 @@ def _any_of(globs: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(fnmatch.translate, globs)))
 
 
-_SECRET_NAME = _any_of(one for one in SECRET_FILES if "/" not in one)
+_SECRET_NAME = _any_of(
+    (
+        *(one for one in SECRET_FILES if "/" not in one),
+        *(name + suffix for name in SECRET_DATA for suffix in DATA),
+    )
+)
 _SECRET_PLACE = _any_of(one for one in SECRET_FILES if "/" in one)
 
 
