@@ -378,7 +378,7 @@ async def test_no_more_is_shown_than_the_setting_says(project: Project) -> None:
 
 async def test_typing_leaves_what_is_shown_as_it_is(project: Project) -> None:
     project.write("m.py", MODELS)
-    await project.extra(project.at("b.py", lines("apple") + "║"))
+    await project.extra(project.at("b.py", lines("apple", 9) + "║"))
     before = "from m import total\n" + lines("pear", 20)
     shown = await project.extra(project.at("a.py", f"{before}║"))
     assert "def total" in shown and "# b.py" in shown
@@ -517,6 +517,23 @@ async def test_what_is_read_ahead_begins_like_what_is_asked_later(project: Proje
     await session.complete("a.py", 1, 4)
     ahead, asked = session.prompts
     assert ahead == asked and "def total(products" in asked
+
+
+async def test_what_is_written_ahead_begins_like_what_is_asked_later(
+    project: Project, begin
+) -> None:
+    session = await begin(LIMIT)
+    session.engine.answer = lambda prompt: "total(1)\n"
+    project.write("m.py", MODELS)
+    session.editor.open("from m import total\nx = \n", uri=session.uri("a.py"))
+    await session.read()
+    await session.complete("a.py", 1, 4)
+    async with asyncio.timeout(10):
+        while len(session.engine.asked) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    asked, ahead = session.prompts
+    head = asked.removesuffix("\n")
+    assert "def total(products" in head and ahead.startswith(f"{head} total(1)")
 
 
 async def test_with_the_setting_at_zero_nothing_of_other_files_is_read(

@@ -158,9 +158,9 @@ class Reader:
     ) -> Iterator[Head]:
         """Yield what is behind a name: in the module, in one that it has it from, or a module."""
         for file in _files(wanted, document, language, workspace.folders):
-            module = self._module(file, language, workspace)
             folder = workspace.folder_of(file)
-            if module is None or folder is None:
+            module = self._module(file, language, workspace) if folder else None
+            if folder is None or module is None:
                 continue
             path = _below(folder, file)
             if wanted.name in ("", "*"):
@@ -187,7 +187,7 @@ class Reader:
         except (OSError, ValueError):
             return None
         small = stat.S_ISREG(facts.st_mode) and facts.st_size <= MOST_BYTES
-        if not small or not workspace.folder_of(file) or not workspace.may_be_seen(file):
+        if not small or not workspace.may_be_seen(file):
             return None
         opened = workspace.texts.get(file)
         stamp = opened if opened is not None else (facts.st_mtime_ns, facts.st_size)
