@@ -99,9 +99,10 @@ async def test_in_a_document_of_many_tokens_the_window_becomes_smaller(tmp_path:
     server = CascadeServer(lambda settings, root: Cascade([tier], None), lambda settings: ledger)
     editor = NearEditor(server)
     await editor.begin()
-    editor.open("".join(f"変数{n} = 値({n})\n" for n in range(1000)))
+    lines = [f"変数{n} = 値({n})" for n in range(1000)]
+    editor.open("\n".join(lines))
     for line in (500, 600):
-        await editor.complete(line, 0)
+        await editor.complete(line, len(lines[line]))
     sizes = [sum(len(p.text) for p in prompt.pieces) for (prompt,) in engine.asked]
     await server.close()
     options, (first, second) = ContextOptions(), sizes
