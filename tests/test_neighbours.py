@@ -491,7 +491,7 @@ async def test_a_typed_character_changes_nothing_of_the_prompt_before_it(
     session = await begin(LIMIT)
     project.write("m.py", MODELS)
     session.editor.open(lines("apple", 20), uri=session.uri("b.py"))
-    await session.complete("b.py", 3, 0)
+    await session.complete("b.py", 20, 0)
     session.editor.open("from m import total\nx = \ny = 1\n", uri=session.uri("a.py"))
     await session.read()
     for version, char in enumerate("total(", start=2):

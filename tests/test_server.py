@@ -196,8 +196,10 @@ async def test_what_follows_an_accepted_suggestion_lies_ready(begin, ledger):
     await session.editor.complete(*CURSOR)
     await settled(lambda: "ahead" in session.server._unseen)
     session.editor.type(1, 4, "return 1", 2)
-    (item,) = await session.editor.complete(1, 12)
-    assert (item["insertText"], session.drafts) == ("\n    pass", 1)
+    assert await session.editor.complete(1, 12) == [], "nothing behind what was just accepted"
+    session.editor.type(1, 12, "\n", 3)
+    (item,) = await session.editor.complete(2, 0)
+    assert (item["insertText"], session.drafts) == ("    pass", 1)
     await settled(lambda: ledger.get("ahead"))
 
 

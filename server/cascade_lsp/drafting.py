@@ -22,6 +22,7 @@ from cascade_lsp.context import CHARS_PER_TOKEN, Context, density_after, gather
 from cascade_lsp.editor import EditorServer, Status, stop
 from cascade_lsp.engine import Priority
 from cascade_lsp.journal import Journal
+from cascade_lsp.moments import Pace
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ class Place:
 class Desk:
     """What is under way for one document: the request, what is being written and by which task,
     the verification behind it and the text up to the end of what it verifies, what is read or
-    written ahead, the place and text of what was shown last, until it is accepted, the
-    decision that the editor was told of and will fetch, and the text's characters per token."""
+    written ahead, the place and text of what was shown last, until it is accepted, the text up to
+    the end of what was accepted last, the decision that the editor was told of and will fetch, and
+    the text's characters per token."""
 
     request: asyncio.Task[Any] | None = None
     writing: Writing | None = None
@@ -89,6 +91,7 @@ class Desk:
     verified: str = ""
     ahead: asyncio.Task[None] | None = None
     shown: tuple[Place, Cached] | None = None
+    accepted: str = ""
     announced: str = ""
     density: float = CHARS_PER_TOKEN
 
@@ -133,6 +136,7 @@ class DraftingServer(EditorServer):
     ) -> None:
         super().__init__("cascade")
         self.work = Work()
+        self._pace = Pace()
         self._snooze: asyncio.TimerHandle | None = None
         self._excluded = ""  # why no model may see the document that is looked at
         self._make_cascade = make_cascade

@@ -8,7 +8,6 @@ before and is about to be shown once more, in a document that may have changed b
 import re
 from collections.abc import Sequence
 
-from cascade_lsp import syntax
 from cascade_lsp.context import Context
 
 REPEATS = 3  # of a line or a group of lines, from which on a model is going round
@@ -221,6 +220,8 @@ def last_line(text: str, context: Context) -> str:
 
 def veto(text: str, context: Context) -> str:
     """Cut a text back to the longest beginning of whole lines that adds no syntax errors."""
+    from cascade_lsp import syntax  # grammars take time to load, and initialize is answered before
+
     while text and syntax.adds_errors(context, text):
         text = text.rpartition("\n")[0].rstrip()
     return text

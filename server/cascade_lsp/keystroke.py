@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
+from cascade_lsp import filters
 from cascade_lsp.cache import Cached
 from cascade_lsp.context import Context, gather
 from cascade_lsp.documents import EditorDocument, plain
 from cascade_lsp.drafting import Completer, Desk, DraftingServer, Place
 from cascade_lsp.editor import after_reply, stop
+from cascade_lsp.moments import unwanted
 
 if TYPE_CHECKING:
     from cascade_lsp.exclusions import Exclusions
@@ -65,16 +68,19 @@ class KeystrokeServer(DraftingServer):
             return []
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
         found = self._cache.get(place.context)
+        if not invoked and not self._is_wanted(place, desk, found):
+            return []
         if invoked and found and found.candidate_id == desk.announced:
             invoked = False  # the editor fetches what it was told of; nobody asked for more
         desk.announced = ""
         if found is None or (invoked and not self._is_tested(found.candidate_id)):
             cascade = await self._ready()
             thought = await self._think(cascade, place) if invoked else None
-            found = thought or found or await self._draft(cascade, place, desk)
+            found = thought or found or await self._draft_at_rest(cascade, place, desk)
         else:
             self.work.cached += 1
-        if not found.text:
+            found = replace(found, text=filters.again(found.text, place.context))
+        if not found.text or self._has_moved_on(place):
             return []
         _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
         desk.shown = place, found
@@ -82,6 +88,25 @@ class KeystrokeServer(DraftingServer):
             after_reply(lambda: self._follow_up(desk, ready, place.waited_ms()))
         others = self._others(found) if invoked else []
         return [_item(place, one) for one in (found, *others)]
+
+    def _is_wanted(self, place: Place, desk: Desk, found: Cached | None) -> bool:
+        """Say whether the editor's own request is answered: what is known already is, but not
+        right behind what was accepted."""
+        why = unwanted(place.context, self.settings.when, desk.accepted)
+        return not why or (found is not None and why != "just accepted")
+
+    async def _draft_at_rest(self, cascade: Completer, place: Place, desk: Desk) -> Cached:
+        """Draft unless another key follows at once; that request ends this one."""
+        if not (desk.writing and desk.writing.agrees(place.context)):
+            await asyncio.sleep(self._pace.pause_s())
+        began = time.perf_counter()
+        found = await self._draft(cascade, place, desk)
+        self._pace.answered(time.perf_counter() - began)
+        return found
+
+    def _has_moved_on(self, place: Place) -> bool:
+        """Say whether the document was edited while the answer was made: it is for another text."""
+        return (self.document(place.context.uri).version or 0) != place.context.version
 
     @cached_property
     def _exclusions(self) -> Exclusions:
@@ -243,12 +268,14 @@ class KeystrokeServer(DraftingServer):
         """Notice an accepted suggestion, whichever way it got into the text."""
         desk = self._desk(params.text_document.uri)
         document = self.document(params.text_document.uri)
+        self._pace.typed(time.perf_counter())
         if not desk.shown or document.version is None:
             return
         place, shown = desk.shown
         text, offset = plain(document.source), place.context.offset
         if text.startswith(shown.text, offset):
             desk.shown = None
+            desk.accepted = text[: offset + len(shown.text)]
             line_head = text[text.rfind("\n", 0, offset) + 1 : offset]
             self.spawn(self._watch_kept(params.text_document.uri, shown, line_head))
             await self.accept(shown.candidate_id)

@@ -23,6 +23,7 @@ from cascade_lsp.catalogue import ModelOptions
 from cascade_lsp.context import ContextOptions
 from cascade_lsp.engine import EngineOptions
 from cascade_lsp.ledger import LedgerOptions
+from cascade_lsp.moments import WhenOptions
 from cascade_lsp.sandbox import SandboxOptions
 
 SECTION = "cascade"
@@ -48,6 +49,7 @@ class Settings:
             'such as "markdown". No model is asked for them.'
         },
     )
+    when: WhenOptions = field(default_factory=WhenOptions)
     completion: CascadeOptions = field(default_factory=CascadeOptions)
     models: ModelOptions = field(default_factory=ModelOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)

@@ -1,0 +1,79 @@
+"""When a suggestion is wanted: at which places, and how long to wait for the next key.
+
+Pure but for the clock that the caller reads. What was asked for by name is always wanted; these
+are the rules for what the editor asks by itself at each key.
+"""
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import Literal
+
+from cascade_lsp.context import Context
+
+Reason = Literal["", "inside a word", "in the middle of a line", "just accepted", "in a comment"]
+
+# What an editor or a hand closes behind the cursor before the line is finished.
+_CLOSERS = re.compile(r"[\s)\]}>'\"`,;:]*")
+KEYS, ANSWERS = 8, 10  # how many intervals and waits are remembered
+SHORTEST_S, LONGEST_S = 0.06, 0.25  # of the pause after a key in which another one is expected
+PAUSED_S = 1.0  # an interval from which on someone was not typing
+
+
+@dataclass(frozen=True, slots=True)
+class WhenOptions:
+    """Where suggestions come by themselves; asked for by name they come anywhere."""
+
+    comments: bool = field(default=True, metadata={"help": "Suggest inside comments, too."})
+
+
+def unwanted(context: Context, options: WhenOptions, accepted: str = "") -> Reason:
+    """Return why nothing is suggested at a place by itself, "" where something is.
+
+    `accepted` is the document up to the end of what was accepted last: until something is typed
+    behind it nothing is wanted.
+    """
+    if accepted and context.document[: context.offset] == accepted:
+        return "just accepted"
+    tail = context.line_tail
+    if re.match(r"\w", tail) and re.search(r"\w$", context.line_head):
+        return "inside a word"
+    if not _CLOSERS.fullmatch(tail):
+        return "in the middle of a line"
+    return "in a comment" if not options.comments and _in_comment(context) else ""
+
+
+def _in_comment(context: Context) -> bool:
+    from cascade_lsp import syntax  # grammars take time to load, and initialize is answered before
+
+    return syntax.site(context).in_comment
+
+
+class Pace:
+    """How fast someone types, and how fast answers come: the pause before a model is asked.
+
+    It is the usual time between two keys, less what an answer takes anyway: where answers are
+    slow nothing is won by waiting longer, and the next key ends the computation.
+    """
+
+    def __init__(self) -> None:
+        self._keys: deque[float] = deque(maxlen=KEYS + 1)
+        self._waits: deque[float] = deque(maxlen=ANSWERS)
+
+    def typed(self, now: float) -> None:
+        """Note a key, by a clock in seconds."""
+        self._keys.append(now)
+
+    def answered(self, seconds: float) -> None:
+        """Note how long a model took for the first line of an answer."""
+        self._waits.append(seconds)
+
+    def pause_s(self) -> float:
+        """Return the seconds to wait for another key; none before the first answer has come."""
+        if not self._waits:
+            return 0.0
+        intervals = [b - a for a, b in pairwise(self._keys) if b - a < PAUSED_S]
+        usual = median(intervals) if intervals else SHORTEST_S
+        return max(0.0, min(max(usual, SHORTEST_S), LONGEST_S) - median(self._waits))
