@@ -144,7 +144,7 @@ async def test_a_function_of_javascript_is_marked_up_to_its_last_bracket(judge):
     stub = place("/** Twice. */\nfunction double(n) {\n  ║\n}\n\nlet x;\n", "javascript")
     record = await judge()
     first = replace(record.attempts[0], text="return n + 2;")
-    (verdict,) = hints.verdicts(replace(record, attempts=(first,)), stub)
+    (verdict,) = hints.verdicts(replace(record, attempts=(first,), chosen=0), stub)
     now = stub.completed(first.text)
     mark = hints.diagnostic(verdict, document(now))
     assert mark.range == types.Range(types.Position(1, 0), types.Position(1, 20))
