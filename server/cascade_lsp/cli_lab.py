@@ -227,6 +227,78 @@ def lab_judge(
     Console().print(table, highlight=False)
 
 
+@lab.command(
+    "fim",
+    epilog="Example:\n\n  cascade lab fim edits.jsonl.gz --tier small --out holes.jsonl",
+)
+def lab_fim(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Rows {prefix, middle, suffix}, or those of an infilling benchmark.",
+            metavar="HOLES.jsonl.gz",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Rows are added here; those it has are not asked anew.")
+    ],
+    tier: Annotated[Literal["small", "large"], typer.Option(help="Who is asked.")] = "small",
+    model: Annotated[str | None, typer.Option(help="Its model, if not the one in use.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Only so many places of each file, drawn; 0: all.")
+    ] = 0,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Edits of tests and documentation, too.")
+    ] = False,
+) -> None:
+    """Ask a model to continue at holes in files as a keystroke does, and compare with the truth."""
+    import random
+
+    from cascade_lsp.assembly import make_cascade
+    from cascade_lsp.catalogue import ModelOptions
+    from cascade_lsp.lab import infill
+    from cascade_lsp.lab.rows import Rows
+    from cascade_lsp.settings import Settings
+
+    problems = []
+    for file in files:
+        found = list(infill.holes(file, everything=everything))
+        random.Random(0).shuffle(found)
+        problems += found[: limit or None]
+    models = ModelOptions(**{tier: model}) if model else ModelOptions()
+
+    async def asked() -> None:
+        cascade = make_cascade(Settings(models=models))
+        if tier not in cascade.tiers:
+            raise UsageError(f"The {tier} model is not here. Run `cascade models fetch`.")
+        try:
+            with Rows(out) as rows, _progress() as bar:
+                had = [row for row in rows.had if row["tier"] == tier]
+                task = bar.add_task("asking", total=len(problems), completed=len(had))
+                async for row in infill.record(cascade.tiers[tier], problems, had):
+                    rows.add(row)
+                    bar.advance(task)
+        finally:
+            await cascade.close()
+
+    asyncio.run(asked())
+
+
+@lab.command("fim-report", epilog="Example:\n\n  cascade lab fim-report small.jsonl large.jsonl")
+def lab_fim_report(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="What `cascade lab fim` wrote for both tiers.", metavar="ROWS.jsonl"),
+    ],
+) -> None:
+    """Say how good each tier is at holes, what each filter gains, and who should be asked again."""
+    from cascade_lsp.lab import infill_report
+    from cascade_lsp.lab.rows import read
+
+    found = infill_report.report([row for file in files for row in read(file)])
+    Console().print(found, highlight=False, soft_wrap=True, markup=False)
+
+
 @lab.command("prices", epilog="Example:\n\n  cascade lab prices --out prices.json")
 def lab_prices(
     out: Annotated[Path, typer.Option(help="Where the speeds go.")] = Path("prices.json"),

@@ -54,7 +54,7 @@ async def test_the_server_stays_small(home):
         await editor.begin()
         editor.open("x = 1\n" * 20_000)
         for line in range(200):
-            await editor.complete(line, 4)
+            await editor.complete(line, 5)
         await editor.told("cascade/improved")
         size = psutil.Process(editor.process.pid).memory_info().rss / 1e6
         print(f"the server process takes {size:.0f} MB")  # noqa: T201
