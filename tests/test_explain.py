@@ -35,6 +35,7 @@ CASES: dict[Reason, tuple[Evidence, Policy]] = {
     Reason.INCONCLUSIVE: (Evidence("ran", inconclusive=3), Policy()),
     Reason.LOW_CONFIDENCE: (Evidence("not_testable", confidence=0.41), DOUBT),
     Reason.UNLIKELY_TOKEN: (Evidence("not_asked", least=0.07), Policy(min_least=0.2)),
+    Reason.REJECTED: (Evidence("not_asked", rejected=True), Policy()),
     Reason.NOT_CHECKED: (Evidence("not_asked"), Policy()),
 }
 

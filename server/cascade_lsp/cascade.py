@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cascade_lsp import confidence, filters, fim, testable, testgen
+from cascade_lsp import confidence, filters, fim, syntax, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Priority, Usage, collect
 from cascade_lsp.errors import EngineError, ModelError, UsageError
@@ -94,6 +94,7 @@ class Cascade:
         self.plans = dict(load_plans())
         self._options = self._with_plan(options or CascadeOptions())
         self._runner = Runner(sandbox, limits or Limits(), finder, self._options.own_tests_s)
+        self._read: tuple[Context, Target | Untestable] | None = None  # the last place
 
     # -- the keystroke -------------------------------------------------------------------------
 
@@ -135,23 +136,61 @@ class Cascade:
         prompt = replace(fim.render(context, tier.line), n_predict=1)
         await collect(tier.engine.generate([prompt], priority=Priority.AHEAD), 1)
 
-    def worth_verifying(self, context: Context, draft: Draft) -> bool:
+    async def worth_verifying(self, context: Context, draft: Draft) -> bool:
         """Say whether a draft can be tested: a stub to fill, or a function that it makes whole."""
         if not self._options.verify or self._runner.sandbox is None:
             return False
-        place = self._place(context, "automatic", draft=draft)
+        place = await self._place(context, "automatic", draft=draft)
         return place.stub is not None or place.program(draft.text, whole=True) is not None
 
-    def unverified(self, context: Context, draft: Draft, trigger: str = "automatic") -> Record:
+    async def unverified(
+        self, context: Context, draft: Draft, trigger: str = "automatic"
+    ) -> Record:
         """Return the record of a draft that was shown and not tested."""
-        place = self._place(context, trigger, draft=draft)
+        place = await self._place(context, trigger, draft=draft)
+        place.attempts.append(self._untested(place, draft, last=True))
+        return self._record(place, 0, draft.usage.ms)
+
+    async def second(
+        self,
+        context: Context,
+        draft: Draft,
+        watch: Watch | None = None,
+        *,
+        rejected: bool = False,
+    ) -> Record | None:
+        """Let the next tier continue where no test is run and the first tier's draft does not
+        suffice; None where it does, or no other tier can be asked. It does not if it is empty
+        where code must stand, if it was `rejected`, that is, the user has typed something else
+        than was suggested just before, or if its confidence is low and the user minds that."""
+        place = await self._place(context, "automatic", draft=draft, watch=watch)
+        first, *others = [step for step in place.plan.steps if step.tier in self.tiers]
+        drafted = self._untested(place, draft, last=not others, rejected=rejected)
+        may_be_empty = not draft.text and not _must_have_code(context)
+        if draft.tier != first.tier or drafted.decision.action != "escalate" or may_be_empty:
+            return None
+        place.started -= draft.usage.ms / 1000
+        step = replace(others[0], k=0, tests=0)
+        turn = Turn(place, self.tiers[step.tier], step, self._runner)
+        try:
+            written = await turn.take(self._policy(step), None, last=len(others) == 1)
+        except EngineError:
+            return None  # nobody waits for it, and the draft was shown
+        place.attempts += [drafted, written]
+        return await self._finish(place)
+
+    def _untested(
+        self, place: Place, draft: Draft, *, last: bool, rejected: bool = False
+    ) -> Attempt:
+        """Return a draft as a tier's turn; its syntax was seen to when it became whole."""
         evidence = Evidence(
             execution="not_asked",
             empty=not draft.text,
             confidence=confidence.confidence(draft.logprobs),
+            rejected=rejected,
         )
         policy = self._policy(place.plan.steps[0])
-        attempt = Attempt(
+        return Attempt(
             tier=draft.tier,
             model=self.tiers[draft.tier].model,
             text=draft.text,
@@ -160,11 +199,9 @@ class Cascade:
             features=confidence.features(draft.logprobs),
             evidence=evidence,
             policy=policy,
-            decision=decide(evidence, policy, last=True),
+            decision=decide(evidence, policy, last=last),
             usage=draft.usage,
         )
-        place.attempts.append(attempt)
-        return self._record(place, 0, draft.usage.ms)
 
     # -- the whole cascade ---------------------------------------------------------------------
 
@@ -181,18 +218,18 @@ class Cascade:
 
         After `patience_s` seconds the best so far is returned, or an untested draft.
         """
-        place = self._place(context, trigger, plan=plan, watch=watch)
+        place = await self._place(context, trigger, plan=plan, watch=watch)
         try:
             async with asyncio.timeout(patience_s):
                 await self._run(place)
         except TimeoutError:
             if not place.attempts:
-                return self.unverified(context, await self.draft(context), trigger)
+                return await self.unverified(context, await self.draft(context), trigger)
         return await self._finish(place)
 
     async def verify(self, context: Context, draft: Draft, watch: Watch | None = None) -> Record:
         """Test a draft that was already shown, and escalate behind the user's back if it fails."""
-        place = self._place(context, "automatic", draft=draft, watch=watch)
+        place = await self._place(context, "automatic", draft=draft, watch=watch)
         place.started -= draft.usage.ms / 1000  # the draft's time is a part of the decision's
         await self._run(place, draft)
         return await self._finish(place)
@@ -209,7 +246,7 @@ class Cascade:
         tier = self._first()
         draft = Draft(_new_id(), body, tier.name, (), Usage(), time.time())
         plan = None if any(step.tests for step in self._plan(None).steps) else "default"
-        place = self._place(stub, "verify", draft=draft, plan=plan, watch=watch)
+        place = await self._place(stub, "verify", draft=draft, plan=plan, watch=watch)
         await self._see_languages(place)
         if isinstance(place.target, Untestable):
             return place.target
@@ -294,7 +331,7 @@ class Cascade:
     def _policy(self, step: Step) -> Policy:
         return replace(step.policy, escalate=self._options.escalate)
 
-    def _place(
+    async def _place(
         self,
         context: Context,
         trigger: str,
@@ -303,7 +340,7 @@ class Cascade:
         plan: str | None = None,
         watch: Watch | None = None,
     ) -> Place:
-        target = testable.find(context)
+        target = await self._target(context)
         return Place(
             id=draft.id if draft else _new_id(),
             created=draft.created if draft else time.time(),
@@ -315,6 +352,14 @@ class Cascade:
             pool=testgen.examples(target) if isinstance(target, Target) else [],
             own=self._runner.own_tests(),
         )
+
+    async def _target(self, context: Context) -> Target | Untestable:
+        """Read what can be tested at a place, off the event loop: a long document takes a while."""
+        if self._read is None or self._read[0] is not context:
+            target = await asyncio.to_thread(testable.find, context)
+            self._read = context, target
+            return target
+        return self._read[1]
 
     async def _see_languages(self, place: Place) -> None:
         """Take in which languages the sandbox runs here: what it does not run is not testable."""
@@ -363,6 +408,13 @@ class Cascade:
 
 def _unwatched(_event: Event) -> None:
     pass
+
+
+def _must_have_code(context: Context) -> bool:
+    """Say whether a document cannot stay as it is at a place: a block, or a statement, is begun
+    there and empty."""
+    opened = context.document[: context.offset].rstrip().endswith((":", "{"))
+    return (opened and not context.line_head.strip()) or syntax.adds_errors(context, "")
 
 
 def _not_run(language: Language, status: Status) -> Untestable:

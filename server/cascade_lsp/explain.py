@@ -11,7 +11,7 @@ and control characters are shown, not sent to the terminal.
      attempts: [{tier, model, text, why, tests: [{text, origin, trusted, strong, outcome, seen,
        detail, ms}], dropped: {REASON: count}, features: {NAME: figure},
        evidence: {execution, empty, syntax_ok, n_tests, n_s, n_t, k, trusted_passed,
-         trusted_failed, inconclusive, confidence, own_passed, own_failed, least},
+         trusted_failed, inconclusive, confidence, own_passed, own_failed, least, rejected},
        score, policy: {theta, theta_trusted, theta_own, escalate, min_confidence, min_least},
        decision: {action, reason, observed, required}, unused: {REASON: count},
        usage: {prompt_tokens, cached_tokens, new_tokens, ms, cost}}]}
@@ -47,6 +47,7 @@ WHY: Mapping[Reason, str] = {
     Reason.LOW_CONFIDENCE: "its confidence is {observed}, and {required} is needed",
     Reason.UNLIKELY_TOKEN: "its least likely token had a probability of {observed}, and {required} "
     "is needed where no example vouches for it",
+    Reason.REJECTED: "the user had just typed something else than it suggested",
     Reason.NOT_CHECKED: "it was shown at once and has not been tested",
 }
 _DONE = {"accept": "accepted", "escalate": "escalated", "best_effort": "best effort"}
@@ -223,9 +224,11 @@ def _repaired(e: Evidence) -> tuple[list[str], Evidence]:
         repairs.append(f"{e.trusted_failed} more of the docstring examples had passed")
     if e.own_failed:
         repairs.append(f"{e.own_failed} more of the project's tests had passed")
+    if e.rejected:
+        repairs.append("the user had typed what it suggested")
     trusted, own = e.trusted_passed + e.trusted_failed, e.own_passed + e.own_failed
     fixed = replace(e, empty=False, syntax_ok=True, trusted_passed=trusted, trusted_failed=0)
-    return repairs, replace(fixed, own_passed=own, own_failed=0)
+    return repairs, replace(fixed, own_passed=own, own_failed=0, rejected=False)
 
 
 def _worse(e: Evidence, policy: Policy) -> Iterator[tuple[str, Evidence]]:

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     INCONCLUSIVE = "inconclusive"
     LOW_CONFIDENCE = "low_confidence"
     UNLIKELY_TOKEN = "unlikely_token"
+    REJECTED = "typed_otherwise"
     NOT_CHECKED = "not_checked"
 
 
@@ -40,7 +41,8 @@ class Evidence:
     the chosen solution passes; `n_t` the most of the `k` solutions that pass any one line which
     it passes. `trusted_*` count the docstring's examples, `own_*` the project's own tests, those
     with a verdict that counts. `confidence` is the mean probability of the first tokens, in [0, 1],
-    `least` the probability of the least likely one.
+    `least` the probability of the least likely one. `rejected` says that the user has just typed
+    something else than the tier had suggested.
     """
 
     execution: Execution
@@ -57,6 +59,7 @@ class Evidence:
     own_passed: int = 0
     own_failed: int = 0
     least: float | None = None
+    rejected: bool = False
 
     @property
     def score(self) -> float:
@@ -152,6 +155,8 @@ def _unlikely(evidence: Evidence, policy: Policy) -> bool:
 
 
 def _unverified(evidence: Evidence, policy: Policy) -> Decision:
+    if evidence.rejected:
+        return Decision("escalate", Reason.REJECTED)
     if _unlikely(evidence, policy):
         return Decision("escalate", Reason.UNLIKELY_TOKEN, evidence.least, policy.min_least)
     if policy.escalate == "on_doubt" and evidence.confidence is not None:
