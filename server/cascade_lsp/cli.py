@@ -29,8 +29,9 @@ from cascade_lsp import __version__
 from cascade_lsp.cli_bench import bench
 from cascade_lsp.cli_lab import lab
 from cascade_lsp.cli_sandbox import sandbox
+from cascade_lsp.cli_stats import stats
 from cascade_lsp.errors import CascadeError, LedgerError, UsageError
-from cascade_lsp.terminal import Json, print_json, read
+from cascade_lsp.terminal import Json, print_json, read, seconds_of
 
 app = typer.Typer(
     help="Local code completion that checks itself.",
@@ -201,7 +202,7 @@ def explain(
         raise UsageError("Give one of: an ID, --last, or --since.")
     ledger = open_ledger(Settings())
     if since is not None:
-        records = ledger.since(_seconds(since))
+        records = ledger.since(seconds_of(since))
         if as_json:
             print_json([explanation.as_json(record) for record in records])
         else:
@@ -225,14 +226,12 @@ def _show(markdown: str) -> None:
         sys.stdout.write(markdown)
 
 
-def _seconds(text: str) -> float:
-    parts = re.fullmatch(r"(\d+)([smhdw])", text)
-    if not parts:
-        raise UsageError(f"{text!r} is not a length of time. Write 30m, 12h, 7d or 2w.")
-    return int(parts[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[parts[2]]
-
-
 # -- the server, the demonstration, the doctor --------------------------------------------------
+
+
+app.command(
+    epilog="Examples:\n\n  cascade stats --since 7d\n\n  cascade stats --html suggestions.html"
+)(stats)
 
 
 @app.command(epilog="Example:\n\n  cascade serve --log-file cascade.log")

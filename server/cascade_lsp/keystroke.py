@@ -23,7 +23,7 @@ from cascade_lsp.context import Context, gather
 from cascade_lsp.documents import EditorDocument, plain
 from cascade_lsp.drafting import Completer, Desk, DraftingServer, Place
 from cascade_lsp.editor import after_reply, stop
-from cascade_lsp.moments import unwanted
+from cascade_lsp.moments import outcome, unwanted
 
 if TYPE_CHECKING:
     from cascade_lsp.exclusions import Exclusions
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 SECTION = "cascade"
-KEPT_S = 30.0  # after which it is seen how much of an accepted suggestion still stands
+# After which it is seen how much of an accepted suggestion still stands.
+KEPT_S, KEPT_LATER_S = 30.0, 300.0
+SEEN_MS = 500  # what was shown for less was not refused
 ACCEPT = "cascade.acceptCompletion"
 
 
@@ -273,22 +275,31 @@ class KeystrokeServer(DraftingServer):
             return
         place, shown = desk.shown
         text, offset = plain(document.source), place.context.offset
-        if text.startswith(shown.text, offset):
+        made = outcome(shown.text, offset, place.context.document, text)
+        if made == "accepted":
             desk.shown = None
             desk.accepted = text[: offset + len(shown.text)]
             line_head = text[text.rfind("\n", 0, offset) + 1 : offset]
             self.spawn(self._watch_kept(params.text_document.uri, shown, line_head))
+            if all(len(change.text) <= 1 for change in params.content_changes):
+                await self.journal.note(shown.candidate_id, "typed_through")
             await self.accept(shown.candidate_id)
+        elif made == "rejected":
+            desk.shown = None
+            if place.waited_ms() >= SEEN_MS:
+                await self.journal.note(shown.candidate_id, "rejected")
 
     async def _watch_kept(self, uri: str, accepted: Cached, line_head: str) -> None:
-        """See after a while how much of an accepted suggestion still stands."""
+        """See after a while, and after a longer one, how much of what was accepted still stands."""
         from cascade_lsp.statistics import kept_share
 
-        await asyncio.sleep(KEPT_S)
-        document = self.document(uri)
-        if document.version is not None:
+        for pause, kind in ((KEPT_S, "kept"), (KEPT_LATER_S - KEPT_S, "kept_later")):
+            await asyncio.sleep(pause)
+            document = self.document(uri)
+            if document.version is None:
+                return
             share = kept_share(line_head + accepted.text, document.source)
-            await self.journal.note(accepted.candidate_id, "kept", share)
+            await self.journal.note(accepted.candidate_id, kind, share)
 
     def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         """Forget what was under way for a document."""

@@ -1,4 +1,4 @@
-"""When a suggestion is wanted: at which places, and how long to wait for the next key.
+"""When a suggestion is wanted, how long to wait for the next key, and what a key made of it.
 
 Pure but for the clock that the caller reads. What was asked for by name is always wanted; these
 are the rules for what the editor asks by itself at each key.
@@ -49,6 +49,18 @@ def _in_comment(context: Context) -> bool:
     from cascade_lsp import syntax  # grammars take time to load, and initialize is answered before
 
     return syntax.site(context).in_comment
+
+
+def outcome(shown: str, offset: int, before: str, now: str) -> Literal["", "accepted", "rejected"]:
+    """Return what an edit made of a suggestion that was shown at an offset of a document: all of it
+    stands there, or something that it does not begin with; "" while that is open."""
+    if now.startswith(shown, offset):
+        return "accepted"
+    behind = before[offset:]
+    if not now.startswith(before[:offset]) or not now.endswith(behind):
+        return ""
+    typed = now[offset : len(now) - len(behind)]
+    return "rejected" if typed and not shown.startswith(typed) else ""
 
 
 class Pace:

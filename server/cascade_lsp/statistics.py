@@ -6,7 +6,7 @@ counts suggestions, that is decisions that an editor asked for while someone was
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, quantiles
 from typing import Any
@@ -25,18 +25,23 @@ class Figures:
     """The suggestions of a stretch of time; shares are in [0, 1], None where nothing counts.
 
     `tested` had at least one test with a verdict; `verified` were then accepted because of their
-    tests. `acceptance` is the accepted share of all suggestions, `kept` the mean share of the
-    lines of the accepted ones that still stood a while later, `verified_share` is of the tested
-    ones, `escalated_share` of all. Latencies are what the editor waited for, in ms.
+    tests. `acceptance` is the accepted share of all suggestions, `typed_through` counts the
+    accepted ones that were typed by hand, `rejected` those behind which something else was typed
+    or that were dismissed. `kept` is the mean share of the lines of the accepted ones that still stood
+    after 30 seconds, `kept_later` after five minutes; `verified_share` is of the tested ones,
+    `escalated_share` of all. Latencies are what the editor waited for, in ms.
     """
 
     suggestions: int
     accepted: int
+    typed_through: int
+    rejected: int
     tested: int
     verified: int
     escalated: int
     acceptance: float | None
     kept: float | None
+    kept_later: float | None
     verified_share: float | None
     escalated_share: float | None
     latency_p50_ms: float | None
@@ -44,8 +49,10 @@ class Figures:
 
 
 def report(records: Iterable[Record], events: Events, days: int) -> dict[str, Any]:
-    """Return the figures of all decisions and of each of the last `days` local days, as JSON
-    values: {days, total, series: [{day, ...}], reasons: [{action, reason, words, count}]}."""
+    """Return the figures of all decisions, of each of the last `days` local days, of each language
+    and of each tier that answered, as JSON values: {days, total, series: [{day, ...}],
+    languages: [{language, ...}], tiers: [{tier, ...}], reasons: [{action, reason, words, count}]}.
+    """
     suggestions = [r for r in records if r.trigger in ASKED_BY_EDITORS]
     today = datetime.date.today()
     past = [today - datetime.timedelta(back) for back in reversed(range(days))]
@@ -60,6 +67,8 @@ def report(records: Iterable[Record], events: Events, days: int) -> dict[str, An
             {"day": day.isoformat(), **asdict(figures(by_day[day], events))}
             for day in sorted(by_day)
         ],
+        "languages": _by("language", lambda record: record.language, suggestions, events),
+        "tiers": _by("tier", lambda record: record.answer.tier, suggestions, events),
         "reasons": [
             {"action": action, "reason": reason, "words": reason.replace("_", " "), "count": count}
             for (action, reason), count in reasons.most_common()
@@ -67,23 +76,43 @@ def report(records: Iterable[Record], events: Events, days: int) -> dict[str, An
     }
 
 
+def _by(
+    name: str, key: Callable[[Record], str], records: Sequence[Record], events: Events
+) -> list[dict[str, Any]]:
+    """Return the figures of each group of suggestions, the largest first."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return [
+        {name: group, **asdict(figures(of, events))}
+        for group, of in sorted(groups.items(), key=lambda one: -len(one[1]))
+    ]
+
+
 def figures(records: Sequence[Record], events: Events) -> Figures:
     """Count suggestions and what became of them."""
     values = [(e.kind, e.value) for r in records for e in events.get(r.id, ())]
-    accepted = sum(kind == "accepted" for kind, _ in values)
-    kept = [value for kind, value in values if kind == "kept" and value is not None]
-    waits = [value for kind, value in values if kind == "answered" and value is not None]
+    counts = Counter(kind for kind, _ in values)
+    accepted = counts["accepted"]
+
+    def of(wanted: str) -> list[float]:
+        return [value for kind, value in values if kind == wanted and value is not None]
+
+    kept, later, waits = of("kept"), of("kept_later"), of("answered")
     tested = [r for r in records if _tested(r)]
     verified = sum(r.answer.decision.reason in VERIFIED for r in tested)
     escalated = sum(r.decision.action == "escalate" for r in records)
     return Figures(
         suggestions=len(records),
         accepted=accepted,
+        typed_through=counts["typed_through"],
+        rejected=counts["rejected"],
         tested=len(tested),
         verified=verified,
         escalated=escalated,
         acceptance=_share(accepted, len(records)),
         kept=fmean(kept) if kept else None,
+        kept_later=fmean(later) if later else None,
         verified_share=_share(verified, len(tested)),
         escalated_share=_share(escalated, len(records)),
         latency_p50_ms=_twentieths(waits, 10),
