@@ -27,9 +27,9 @@ class Figures:
     `tested` had at least one test with a verdict; `verified` were then accepted because of their
     tests. `acceptance` is the accepted share of all suggestions, `typed_through` counts the
     accepted ones that were typed by hand, `rejected` those behind which something else was typed
-    or that were dismissed. `kept` is the mean share of the lines of the accepted ones that still stood
-    after 30 seconds, `kept_later` after five minutes; `verified_share` is of the tested ones,
-    `escalated_share` of all. Latencies are what the editor waited for, in ms.
+    or that were dismissed. `kept` is the mean share of the lines of the accepted ones that still
+    stood after 30 seconds, `kept_later` after five minutes; `verified_share` is of the tested
+    ones, `escalated_share` of all. Latencies are what the editor waited for, in ms.
     """
 
     suggestions: int
