@@ -88,6 +88,7 @@ def tell(console: Console, found: Mapping[str, Any], since: str) -> None:
     days = [day["suggestions"] for day in found["series"]]
     console.print(f"by day  {spark(days)}  (at most {max(days)})", highlight=False)
     for groups, key in (("languages", "language"), ("tiers", "tier")):
+        console.print()
         console.print(_groups(found[groups], key), highlight=False)
     console.print("\nWhy suggestions ended as they did:", highlight=False)
     for reason in found["reasons"]:
@@ -96,7 +97,7 @@ def tell(console: Console, found: Mapping[str, Any], since: str) -> None:
 
 
 def _groups(found: Sequence[Mapping[str, Any]], key: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(1, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(key)
     heads = ("suggestions", *(label for _, label, _ in RATES), "median", "95 %")
     for head in heads:
@@ -150,7 +151,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.rates { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 1rem; }
+.rates { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: 1rem; }
 .rate { border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; }
 .rate b { display: block; font-size: 1.7rem; font-weight: 600; }
 .rate small, figcaption, footer { color: var(--soft); }
