@@ -26,7 +26,11 @@ const SECTION = "cascade";
 const API_KEY = "CASCADE_API_KEY"; // its name in the editor's secret store and in the server's environment
 const TROUBLE = 3; // ends in a row after which the user is told
 /** The documents that get suggestions. */
-export const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }];
+export const DOCUMENTS = [
+  { scheme: "file" },
+  { scheme: "untitled" },
+  { scheme: "vscode-notebook-cell" },
+];
 const READY: Light = { busy: false, message: "", kind: "Normal", state: "ready" };
 const STARTING: Light = { busy: true, message: "", kind: "Normal", state: "loading" };
 
