@@ -344,13 +344,13 @@ async def test_only_what_can_be_tested_is_worth_verifying(
 ) -> None:
     cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox)
     draft = await cascade.draft(place(marked))
-    assert cascade.worth_verifying(place(marked), draft) is worth
+    assert await cascade.worth_verifying(place(marked), draft) is worth
 
 
 async def test_nothing_is_verified_when_the_user_turned_it_off(sandbox: Sandbox) -> None:
     options = CascadeOptions(plan="paper", verify=False)
     cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox, options)
-    assert not cascade.worth_verifying(place(STUB), await cascade.draft(place(STUB)))
+    assert not await cascade.worth_verifying(place(STUB), await cascade.draft(place(STUB)))
 
 
 async def test_cancelling_a_verification_cancels_the_model(sandbox: Sandbox) -> None:
@@ -367,7 +367,7 @@ async def test_cancelling_a_verification_cancels_the_model(sandbox: Sandbox) -> 
 async def test_a_draft_that_was_not_tested_says_so(sandbox: Sandbox) -> None:
     cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox)
     draft = await cascade.draft(place(STUB))
-    record = cascade.unverified(place(STUB), draft)
+    record = await cascade.unverified(place(STUB), draft)
     assert (record.id, record.decision.reason) == (draft.id, Reason.NOT_CHECKED)
 
 

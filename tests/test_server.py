@@ -324,7 +324,8 @@ async def test_a_better_answer_is_announced_cached_and_recorded(begin, ledger):
     told = await session.editor.told("cascade/improved")
     here = {"line": 1, "character": 4}
     span = {"start": here, "end": here}
-    assert told == {"uri": URI, "version": 1, "range": span, "decisionId": "d1"}
+    expected = {"uri": URI, "version": 1, "range": span, "decisionId": "d1", "how": "replace"}
+    assert told == expected
     (item,) = await session.editor.complete(*CURSOR, INVOKED)
     assert (item["insertText"], item["command"]["arguments"]) == ("return 2", ["d1"])
     assert session.cascade.calls == ["load", "draft", "verify"]

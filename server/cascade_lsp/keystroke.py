@@ -20,10 +20,11 @@ from lsprotocol import types
 from cascade_lsp import filters
 from cascade_lsp.cache import Cached
 from cascade_lsp.context import Context, gather
+from cascade_lsp.desk import Completer, Desk, Place
 from cascade_lsp.documents import EditorDocument, plain
-from cascade_lsp.drafting import Completer, Desk, DraftingServer, Place
+from cascade_lsp.drafting import DraftingServer
 from cascade_lsp.editor import after_reply, stop
-from cascade_lsp.moments import outcome, unwanted
+from cascade_lsp.moments import outcome, typed_since, unwanted
 
 if TYPE_CHECKING:
     from cascade_lsp.exclusions import Exclusions
@@ -69,46 +70,72 @@ class KeystrokeServer(DraftingServer):
         if place is None or not self._offers(place.context.language):
             return []
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-        found = self._cache.get(place.context)
-        if not invoked and not self._is_wanted(place, desk, found):
-            return []
-        if invoked and found and found.candidate_id == desk.announced:
-            invoked = False  # the editor fetches what it was told of; nobody asked for more
-        desk.announced = ""
+        why = unwanted(place.context, self.settings.when, desk.accepted)
+        ready = self._offered(place, desk) if invoked else None
+        found = ready or self._cache.get(place.context)
+        if not invoked and (why == "just accepted" or (why and not found)):
+            return []  # what is known already is shown at other places, too
+        if ready or (found and why == "just accepted"):
+            invoked = False  # it lies ready: nobody asked for more
         if found is None or (invoked and not self._is_tested(found.candidate_id)):
-            cascade = await self._ready()
-            thought = await self._think(cascade, place) if invoked else None
-            found = thought or found or await self._draft_at_rest(cascade, place, desk)
+            found = await self._ask(place, desk, found, invoked=invoked)
         else:
             self.work.cached += 1
             found = replace(found, text=filters.again(found.text, place.context))
-        if not found.text or self._has_moved_on(place):
+        if (here := self._at_present(place, found)) is None:
             return []
+        place, found = here
         _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
-        desk.shown = place, found
-        if ready := self._unseen.pop(found.candidate_id, None):
-            after_reply(lambda: self._follow_up(desk, ready, place.waited_ms()))
+        desk.shown, desk.accepted = (place, found), ""
+        if unseen := self._unseen.pop(found.candidate_id, None):
+            after_reply(lambda: self._follow_up(desk, unseen, place.waited_ms()))
         others = self._others(found) if invoked else []
         return [_item(place, one) for one in (found, *others)]
 
-    def _is_wanted(self, place: Place, desk: Desk, found: Cached | None) -> bool:
-        """Say whether the editor's own request is answered: what is known already is, but not
-        right behind what was accepted."""
-        why = unwanted(place.context, self.settings.when, desk.accepted)
-        return not why or (found is not None and why != "just accepted")
-
-    async def _draft_at_rest(self, cascade: Completer, place: Place, desk: Desk) -> Cached:
-        """Draft unless another key follows at once; that request ends this one."""
-        if not (desk.writing and desk.writing.agrees(place.context)):
+    async def _ask(
+        self, place: Place, desk: Desk, known: Cached | None, *, invoked: bool
+    ) -> Cached:
+        """Ask the whole cascade where the user wants that; else the small model, unless another key
+        follows at once: its request ends this one."""
+        cascade = await self._ready()
+        if invoked:
+            if found := await self._think(cascade, place) or known:
+                return found
+        elif not self._being_written(place, desk):
+            self._give_way(place, desk)
             await asyncio.sleep(self._pace.pause_s())
         began = time.perf_counter()
         found = await self._draft(cascade, place, desk)
         self._pace.answered(time.perf_counter() - began)
         return found
 
-    def _has_moved_on(self, place: Place) -> bool:
-        """Say whether the document was edited while the answer was made: it is for another text."""
-        return (self.document(place.context.uri).version or 0) != place.context.version
+    def _offered(self, place: Place, desk: Desk) -> Cached | None:
+        """Return the better answer that the editor was told of, once, as far as it is left here."""
+        told, desk.told = desk.told, None
+        if told is None or (told.how != "offer" and told.version != place.context.version):
+            return None
+        typed = typed_since(told.place.context, place.context.document)
+        if typed is None or not told.better.text.startswith(typed):
+            return None
+        left = Cached(told.better.text[len(typed) :], told.better.candidate_id)
+        self._cache.put(place.context, left.text, left.candidate_id)
+        return left
+
+    def _at_present(self, place: Place, found: Cached) -> tuple[Place, Cached] | None:
+        """Return where an answer belongs in the document as it stands now, and what is left of it;
+        None if something else was typed meanwhile, or nothing is left."""
+        typed = self._typed(place)
+        if typed is None or not found.text.startswith(typed) or found.text == typed:
+            return None
+        if not typed:
+            return place, found
+        document = self.document(place.context.uri)
+        end = place.context.offset + len(typed)
+        cursor = document.plain().client_position_at_offset(end)
+        offset = document.offset_at_position(cursor)
+        context = self._context(document, document.source, offset)
+        left = Cached(found.text[len(typed) :], found.candidate_id)
+        return replace(place, context=context, range=types.Range(cursor, cursor)), left
 
     @cached_property
     def _exclusions(self) -> Exclusions:
@@ -271,21 +298,23 @@ class KeystrokeServer(DraftingServer):
         desk = self._desk(params.text_document.uri)
         document = self.document(params.text_document.uri)
         self._pace.typed(time.perf_counter())
+        stop(self._second)
         if not desk.shown or document.version is None:
             return
         place, shown = desk.shown
         text, offset = plain(document.source), place.context.offset
-        made = outcome(shown.text, offset, place.context.document, text)
+        made = outcome(shown.text, place.context, text)
         if made == "accepted":
             desk.shown = None
-            desk.accepted = text[: offset + len(shown.text)]
             line_head = text[text.rfind("\n", 0, offset) + 1 : offset]
             self.spawn(self._watch_kept(params.text_document.uri, shown, line_head))
             if all(len(change.text) <= 1 for change in params.content_changes):
                 await self.journal.note(shown.candidate_id, "typed_through")
+            else:
+                desk.accepted = text[: offset + len(shown.text)]
             await self.accept(shown.candidate_id)
         elif made == "rejected":
-            desk.shown = None
+            desk.shown, desk.refused = None, place.context
             if place.waited_ms() >= SEEN_MS:
                 await self.journal.note(shown.candidate_id, "rejected")
 

@@ -15,6 +15,9 @@ from cascade_lsp.context import Context
 
 Reason = Literal["", "inside a word", "in the middle of a line", "just accepted", "in a comment"]
 
+# How a better answer than the shown one is brought in: in its place, behind it, or when asked for.
+How = Literal["replace", "extend", "offer"]
+_PAIRS = ("()", "[]", "{}", '""', "''", "``")
 # What an editor or a hand closes behind the cursor before the line is finished.
 _CLOSERS = re.compile(r"[\s)\]}>'\"`,;:]*")
 KEYS, ANSWERS = 8, 10  # how many intervals and waits are remembered
@@ -51,15 +54,23 @@ def _in_comment(context: Context) -> bool:
     return syntax.site(context).in_comment
 
 
-def outcome(shown: str, offset: int, before: str, now: str) -> Literal["", "accepted", "rejected"]:
-    """Return what an edit made of a suggestion that was shown at an offset of a document: all of it
-    stands there, or something that it does not begin with; "" while that is open."""
-    if now.startswith(shown, offset):
+def typed_since(began: Context, now: str) -> str | None:
+    """Return what was typed at a place since a document was as it was there; None if anything else
+    was changed."""
+    before, behind = began.document[: began.offset], began.document[began.offset :]
+    if len(now) < len(began.document) or not (now.startswith(before) and now.endswith(behind)):
+        return None
+    return now[began.offset : len(now) - len(behind)]
+
+
+def outcome(shown: str, began: Context, now: str) -> Literal["", "accepted", "rejected"]:
+    """Return what an edit made of a suggestion that was shown at a place: all of it stands there,
+    or something that it does not begin with; "" while that is open."""
+    if now.startswith(shown, began.offset):
         return "accepted"
-    behind = before[offset:]
-    if not now.startswith(before[:offset]) or not now.endswith(behind):
-        return ""
-    typed = now[offset : len(now) - len(behind)]
+    typed = typed_since(began, now)
+    if typed in _PAIRS:
+        typed = typed[0]  # the editor has closed what was typed
     return "rejected" if typed and not shown.startswith(typed) else ""
 
 

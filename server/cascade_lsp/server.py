@@ -20,7 +20,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from cascade_lsp import __version__
-from cascade_lsp.drafting import Completer
+from cascade_lsp.desk import Completer
 from cascade_lsp.editor import log_to, own_channels
 from cascade_lsp.errors import CascadeError, ModelError
 from cascade_lsp.keystroke import ACCEPT, KeystrokeServer

@@ -27,6 +27,7 @@ class Script:
     letter_s: float = 0.0
     ahead: str = ""
     think_s: float = 0.0
+    doubt: bool = False
     fails: str = ""
     fails_to_load: bool = False
     farewell: str = ""
@@ -86,10 +87,16 @@ class ScriptedCascade:
         await self._call("verify", self.script.think_s)
         return self._record(context, draft.id, self.script.better)
 
-    def unverified(self, context, draft):
+    async def second(self, context, draft, watch, *, rejected):
+        if not (rejected or self.script.doubt):
+            return None
+        await self._call("second", self.script.think_s)
+        return self._record(context, draft.id, self.script.better, "not_asked")
+
+    async def unverified(self, context, draft):
         return self._record(context, draft.id, draft.text, "not_asked")
 
-    def worth_verifying(self, context, draft):
+    async def worth_verifying(self, context, draft):
         return self.script.testable
 
     async def close(self):
