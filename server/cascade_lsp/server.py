@@ -17,18 +17,17 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInvalidParams
 
 from cascade_lsp import __version__
 from cascade_lsp.desk import Completer
 from cascade_lsp.editor import log_to, own_channels
 from cascade_lsp.errors import CascadeError, ModelError
-from cascade_lsp.keystroke import ACCEPT, KeystrokeServer
+from cascade_lsp.keystroke import ACCEPT
+from cascade_lsp.marking import MarkingServer, whole_number
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
     from cascade_lsp.catalogue import Model
-    from cascade_lsp.finding import Finding
     from cascade_lsp.ledger import Ledger
     from cascade_lsp.settings import Settings
 
@@ -40,7 +39,7 @@ NETWORK = "No remote model is configured: nothing leaves this machine."
 KEY_KEPT = "A key is stored, but this version asks no remote model: nothing leaves this machine."
 
 
-class CascadeServer(KeystrokeServer):
+class CascadeServer(MarkingServer):
     """The server of one editor, with all that it can be asked for."""
 
     def __init__(
@@ -49,7 +48,6 @@ class CascadeServer(KeystrokeServer):
         open_ledger: Callable[[Settings], Ledger],
     ) -> None:
         super().__init__(make_cascade, open_ledger)
-        self._findings: dict[str, Finding] = {}
         # Taken out of the environment, so that no worker and no sandbox inherits it.
         self._api_key = os.environ.pop(API_KEY, "")
         self._register()
@@ -71,7 +69,7 @@ class CascadeServer(KeystrokeServer):
         """Return the latest decisions in brief, newest first, and where the ledger lies."""
         from cascade_lsp import explain, paths
 
-        seconds = _whole(days) * DAY_S
+        seconds = whole_number(days) * DAY_S
         records = await self.journal.use(lambda ledger: ledger.since(seconds)) or ()
         events = await self.journal.use(lambda ledger: ledger.events_since(seconds)) or {}
         latest = records[: -LISTED - 1 : -1]
@@ -82,99 +80,10 @@ class CascadeServer(KeystrokeServer):
         """Return what `statistics.report` says of the last days."""
         from cascade_lsp import statistics
 
-        count = _whole(days)
+        count = whole_number(days)
         records = await self.journal.use(lambda ledger: ledger.since(count * DAY_S)) or ()
         events = await self.journal.use(lambda ledger: ledger.events_since(count * DAY_S)) or {}
         return statistics.report(records, events, count)
-
-    # -- the function under the cursor ---------------------------------------------------------
-
-    async def verify_function(self, uri: str, line: str, character: str) -> dict[str, Any]:
-        """Test the function at a place as it stands; a fault becomes a diagnostic on its head.
-
-        Returns {id, function, verdict, action, replaceable}; `action` is accept, escalate,
-        best_effort or untestable.
-        """
-        from cascade_lsp import explain, testable
-        from cascade_lsp.finding import found
-
-        if self._is_excluded(uri):
-            return {**_untestable(""), "verdict": self._excluded}
-        document = self.document(uri)
-        position = types.Position(_whole(line), _whole(character))
-        context = self._context(document, document.source, document.offset_at_position(position))
-        emptied = testable.emptied(context)
-        if isinstance(emptied, testable.Untestable):
-            return _untestable(emptied.reason)
-        cascade = await self._ready()
-        self._stop_verifications()
-        with self.busy("Testing the function", "verifying"):
-            async with self.progress_bar("Testing the function"):
-                record = await cascade.check(context, self._watch)
-        if isinstance(record, testable.Untestable):
-            return _untestable(record.reason)
-        await self.journal.keep(record)
-        finding = found(document, record, *emptied)
-        self._show_finding(finding)
-        return {
-            "id": record.id,
-            "function": record.function,
-            "verdict": explain.verdict(record),
-            "action": record.attempts[0].decision.action,
-            "replaceable": finding.edit is not None,
-        }
-
-    async def replace_function(self, uri: str, line: str, character: str) -> dict[str, Any]:
-        """Put the verified version in the place of the function there, verifying it if need be.
-
-        Returns what `verify_function` does, and whether the text was `applied`.
-        """
-        from cascade_lsp import explain
-
-        finding = self._finding_at(uri, _whole(line))
-        if finding:
-            told = {"id": finding.record.id, "verdict": explain.verdict(finding.record)}
-        else:
-            told = await self.verify_function(uri, line, character)
-            finding = self._finding_at(uri, _whole(line))
-        edit = finding.workspace_edit() if finding else None
-        if finding is None or edit is None:
-            return {**told, "applied": False}
-        answer = await self.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(edit))
-        if answer.applied:
-            await self.accept(finding.record.id)
-        return {**told, "applied": answer.applied}
-
-    def code_actions(self, params: types.CodeActionParams) -> list[types.CodeAction]:
-        """Offer the verified version where a function was found wanting.
-
-        Editors ask at every move of the cursor, so it also says where typing may go on.
-        """
-        self.cursor_moved(params.text_document.uri, params.range.end)
-        finding = self._finding_at(params.text_document.uri, params.range.start.line)
-        action = finding.code_action() if finding else None
-        return [action] if action else []
-
-    def _finding_at(self, uri: str, line: int) -> Finding | None:
-        """Return what is known of the function at a line of the document as it stands now."""
-        finding = self._findings.get(uri)
-        current = finding and finding.version == self.document(uri).version
-        return finding if current and finding and finding.covers(line) else None
-
-    def _show_finding(self, finding: Finding) -> None:
-        if self.document(finding.uri).version != finding.version:
-            return  # edited meanwhile: it says nothing of what stands there now
-        self._findings[finding.uri] = finding
-        self._publish(finding.uri, [finding.diagnostic()] if finding.failed else [])
-
-    def _publish(self, uri: str, diagnostics: list[types.Diagnostic]) -> None:
-        self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, diagnostics))
-
-    async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
-        """Take back what was found in a version that is gone, and go on."""
-        if self._findings.pop(params.text_document.uri, None):
-            self._publish(params.text_document.uri, [])
-        await super().did_change(params)
 
     # -- models, pauses, the machine -----------------------------------------------------------
 
@@ -247,7 +156,7 @@ class CascadeServer(KeystrokeServer):
         """Make no suggestion for so many minutes; with 0, make them again."""
         if self._snooze:
             self._snooze.cancel()
-        seconds = _whole(minutes) * MINUTE_S
+        seconds = whole_number(minutes) * MINUTE_S
         self._snooze = None
         if seconds:
             self._snooze = asyncio.get_running_loop().call_later(seconds, self._wake)
@@ -311,6 +220,8 @@ class CascadeServer(KeystrokeServer):
         self.feature(inline, types.InlineCompletionOptions())(partial(self.inline_completion))
         kinds = types.CodeActionOptions([types.CodeActionKind.QuickFix])
         self.feature(types.TEXT_DOCUMENT_CODE_ACTION, kinds)(partial(self.code_actions))
+        lenses = types.CodeLensOptions(resolve_provider=False)
+        self.feature(types.TEXT_DOCUMENT_CODE_LENS, lenses)(partial(self.code_lenses))
         features: dict[str, Callable[..., Any]] = {
             types.INITIALIZE: self.initialize,
             types.INITIALIZED: self.initialized,
@@ -341,23 +252,6 @@ class CascadeServer(KeystrokeServer):
             self.feature(method)(partial(handler))
         for name, handler in commands.items():
             self.command(name)(partial(handler))
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise JsonRpcInvalidParams
-    return int(text)
-
-
-def _untestable(reason: str) -> dict[str, Any]:
-    verdict = f"Not testable: {reason}."
-    return {
-        "id": None,
-        "function": "",
-        "verdict": verdict,
-        "action": "untestable",
-        "replaceable": False,
-    }
 
 
 def _power() -> dict[str, Any]:

@@ -49,6 +49,13 @@ class Settings:
             'such as "markdown". No model is asked for them.'
         },
     )
+    lens: bool = field(
+        default=False,
+        metadata={
+            "help": "Say above a function what tests said of the suggestion that wrote it, such as "
+            '"4 of 4 tests passed".'
+        },
+    )
     when: WhenOptions = field(default_factory=WhenOptions)
     completion: CascadeOptions = field(default_factory=CascadeOptions)
     models: ModelOptions = field(default_factory=ModelOptions)
