@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from cascade_lsp.behind import IDLE_S
 from cascade_lsp.drafting import RETRY_S
 from cascade_lsp.errors import LedgerError
 from cascade_lsp.ledger import Ledger, LedgerOptions
@@ -377,6 +378,191 @@ async def test_a_shown_draft_is_recorded_even_if_its_verification_is_cut_short(b
     await session.editor.complete(*CURSOR)
     await session.editor.complete(0, 8)
     await settled(lambda: ledger.get("d1") and ledger.get("d2"))
+
+
+# -- a better answer that comes late ---------------------------------------------------------------
+
+
+async def improved(session, typed, better, refuse=False):
+    """Show "return 1", type a part of it, and let a better answer come; return what the editor was
+    told, None if it was told nothing, and what is shown then."""
+    shown = await session.editor.complete(*CURSOR)
+    await settled(lambda: "verify" in session.cascade.calls)
+    if typed:
+        session.editor.type(1, 4, typed, 2)
+        shown = await session.editor.complete(1, 4 + len(typed))
+    await settled(lambda: "verify" in session.cascade.ended)
+    await settled(lambda: session.server.journal.held("d1").answer.text == better)
+    told = session.editor.heard("cascade/improved")
+    return (told[-1] if told else None), [item["insertText"] for item in shown]
+
+
+LATE = [
+    # what was typed meanwhile, the better answer, what the editor is told, and what it is given
+    # when it fetches that, or when the user asks
+    ("", "return 2", "replace", "return 2"),
+    ("", "return 1 + 2", "extend", "return 1 + 2"),
+    ("ret", "return 1 + 2", "extend", "urn 1 + 2"),
+    ("ret", "return 2", "offer", "urn 2"),
+]
+
+
+@pytest.mark.parametrize(("typed", "better", "how", "given"), LATE)
+async def test_a_better_answer_replaces_what_is_untouched_goes_on_or_is_offered(
+    begin, typed, better, how, given
+):
+    session = await begin(testable=True, better=better, think_s=0.1)
+    told, _ = await improved(session, typed, better)
+    end = {"line": 1, "character": 4 + (len(typed) if how != "offer" else 0)}
+    assert (told["how"], told["range"]["end"]) == (how, end)
+    assert told["version"] == (1 if how == "offer" or not typed else 2)
+    (item,) = await session.editor.complete(1, 4 + len(typed), INVOKED)
+    assert item["insertText"] == given
+    assert "complete" not in session.cascade.calls
+
+
+async def test_what_is_only_offered_moves_nothing_until_the_user_asks(begin):
+    session = await begin(testable=True, think_s=0.1)
+    _, shown = await improved(session, "ret", "return 2")
+    assert shown == ["urn 1"]
+    assert "ask for a suggestion" in session.server.light.message
+    session.editor.type(1, 7, "u", 3)
+    (item,) = await session.editor.complete(1, 8)
+    assert item["insertText"] == "rn 1"
+    (item,) = await session.editor.complete(1, 8, INVOKED)
+    assert item["insertText"] == "rn 2"
+    session.editor.type(1, 8, "rn ", 4)
+    (item,) = await session.editor.complete(1, 11)
+    assert (item["insertText"], session.drafts) == ("2", 1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "better"),
+    [
+        ("return 1", "return 2"),  # accepted
+        ("return 1", "return 1 + 2"),  # accepted, and there is more of it
+        ("pass", "return 2"),  # something else
+        ("return", "pass"),  # what is better cannot stand behind it
+    ],
+)
+async def test_what_was_accepted_or_edited_meanwhile_is_left_alone(begin, typed, better):
+    session = await begin(testable=True, better=better, think_s=0.1)
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "verify" in session.cascade.calls)
+    session.editor.type(1, 4, typed, 2)
+    await settled(lambda: "verify" in session.cascade.ended)
+    await settled(lambda: session.server.journal.held("d1").answer.text == better)
+    assert session.editor.heard("cascade/improved") == []
+
+
+async def test_typing_on_after_what_cannot_be_brought_in_keeps_the_suggestion(begin):
+    session = await begin(testable=True, better="pass", think_s=0.1)
+    _, shown = await improved(session, "return", "pass")
+    assert shown == [" 1"]
+    session.editor.type(1, 10, " ", 3)
+    (item,) = await session.editor.complete(1, 11)
+    assert (item["insertText"], session.drafts) == ("1", 1)
+
+
+async def test_a_request_in_between_does_not_turn_the_fetch_into_a_question(begin):
+    session = await begin(text=LINES, letter_s=0.01)
+    await session.editor.complete(*CURSOR)
+    await session.editor.told("cascade/improved")
+    await session.editor.complete(*CURSOR)
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert item["insertText"] == LINES
+    assert "complete" not in session.cascade.calls
+    await session.editor.complete(*CURSOR, INVOKED)
+    assert "complete" in session.cascade.calls
+
+
+# -- an answer to a text that is gone --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "given", "character"),
+    [("", "return 1", 4), ("ret", "urn 1", 7), ("return 1", None, 0), ("x", None, 0)],
+)
+async def test_an_edit_without_a_request_gets_the_rest_or_nothing(begin, typed, given, character):
+    session = await begin(draft_s=0.1)
+    asked = session.editor.ask_completion(*CURSOR)
+    await settled(lambda: session.drafts == 1)
+    session.editor.type(1, 4, typed, 2)
+    items = (await asked)["items"]
+    assert [item["insertText"] for item in items] == ([given] if given else [])
+    starts = [item["range"]["start"] for item in items]
+    assert starts == ([{"line": 1, "character": character}] if given else [])
+
+
+# -- a second opinion where nothing is tested ------------------------------------------------------
+
+
+async def refuse(session):
+    """Type something else than is shown, and see what is suggested there."""
+    await session.editor.complete(*CURSOR)
+    session.editor.type(1, 4, "x", 2)
+    return await session.editor.complete(1, 5)
+
+
+async def test_who_types_something_else_is_offered_the_larger_models_answer(begin, ledger):
+    session = await begin()
+    (item,) = await refuse(session)
+    assert item["insertText"] == "return 1"
+    told = await session.editor.told("cascade/improved")
+    assert (told["decisionId"], told["how"], told["version"]) == ("d2", "replace", 2)
+    (item,) = await session.editor.complete(1, 5, INVOKED)
+    assert (item["insertText"], session.cascade.calls.count("second")) == ("return 2", 1)
+    await settled(lambda: {r.id: r.answer.text for r in ledger.since(60)}.get("d2") == "return 2")
+
+
+async def test_what_is_not_refused_stays_with_the_small_model(begin):
+    session = await begin()
+    await session.editor.complete(*CURSOR)
+    await asyncio.sleep(IDLE_S + 0.1)
+    assert session.cascade.calls == ["load", "draft"]
+
+
+async def test_a_draft_in_doubt_gets_a_second_opinion(begin):
+    session = await begin(doubt=True)
+    await session.editor.complete(*CURSOR)
+    assert (await session.editor.told("cascade/improved"))["how"] == "replace"
+
+
+async def test_where_nothing_came_a_second_opinion_is_shown(begin):
+    session = await begin(text="", doubt=True)
+    assert await session.editor.complete(*CURSOR) == []
+    assert (await session.editor.told("cascade/improved"))["how"] == "extend"
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert item["insertText"] == "return 2"
+
+
+async def test_no_second_opinion_is_asked_while_someone_types(begin):
+    session = await begin()
+    await refuse(session)
+    session.editor.type(1, 5, "y", 3)
+    await asyncio.sleep(IDLE_S + 0.1)
+    assert "second" not in session.cascade.calls
+
+
+async def test_the_next_key_ends_a_second_opinion(begin):
+    session = await begin(think_s=60)
+    await refuse(session)
+    await settled(lambda: "second" in session.cascade.calls)
+    session.editor.type(1, 5, "r", 3)
+    await asyncio.sleep(0.01)
+    assert session.server._second.done()
+    assert session.cascade.ended.count("second") == 0
+
+
+async def test_only_one_second_opinion_is_asked_at_a_time(begin):
+    session = await begin(think_s=60, doubt=True)
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "second" in session.cascade.calls)
+    first = session.server._second
+    session.editor.open(TEXT, uri="file:///project/b.py")
+    await session.editor.complete(*CURSOR, textDocument={"uri": "file:///project/b.py"})
+    await settled(lambda: session.cascade.calls.count("second") == 2)
+    assert first.cancelled()
 
 
 # -- what became of it -----------------------------------------------------------------------------

@@ -146,12 +146,14 @@ class BehindServer(EditorServer):
         """Let a larger tier continue where a draft does not suffice and nothing is tested, while
         nobody types."""
         place, draft = ready.place, ready.draft
+        refused, desk.refused = desk.refused, None
+        rejected = bool(refused and typed_since(refused, place.context.document))
         await asyncio.sleep(IDLE_S)
         if self._typed(place) != "":
             return
         try:
             record = await ready.cascade.second(
-                place.context, draft, self._watch, rejected=ready.refused
+                place.context, draft, self._watch, rejected=rejected
             )
         finally:
             if self.light.state == "escalating":

@@ -99,14 +99,12 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A draft that is written, whole or cut short, where and by which cascade it was, and whether
-    the user has typed something else there than was suggested before."""
+    """A draft that is written, whole or cut short, and where and by which cascade it was."""
 
     cascade: Completer
     place: Place
     draft: Draft
     whole: bool
-    refused: bool = False
 
 
 @dataclass(slots=True)

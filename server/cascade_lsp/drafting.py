@@ -19,7 +19,7 @@ from cascade_lsp.context import Context, density_after
 from cascade_lsp.desk import Completer, Desk, Place, Ready
 from cascade_lsp.editor import Status, stop
 from cascade_lsp.engine import Priority
-from cascade_lsp.moments import Pace, typed_since
+from cascade_lsp.moments import Pace
 
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
@@ -123,9 +123,6 @@ class DraftingServer(BehindServer):
             self._cache.put(place.context, draft.text, draft.id)
         ready = Ready(cascade, place, draft, writing.whole)
         if writing.shown or (writing.whole and not draft.text):
-            refused, desk.refused = desk.refused, None
-            if refused and typed_since(refused, place.context.document):
-                ready = replace(ready, refused=True)
             self._follow_up(desk, ready, writing.wait_ms)
             self._tell_rest(desk, draft)
         elif draft.text:
