@@ -21,6 +21,7 @@ class ScriptedEngine:
         self.answer = answer
         self.pause_s = pause_s
         self.asked: list[Sequence[Prompt]] = []
+        self.urgency: list[Priority] = []
         self.cancelled = 0
         self.closed = False
 
@@ -31,6 +32,7 @@ class ScriptedEngine:
         self, prompts: Sequence[Prompt], *, priority: Priority = Priority.KEYSTROKE
     ) -> AsyncGenerator[Token | Usage, None]:
         self.asked.append(prompts)
+        self.urgency.append(priority)
         words = [self.answer(prompt).splitlines(keepends=True) for prompt in prompts]
         try:
             for seq, texts in enumerate(words):

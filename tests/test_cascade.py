@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from math import log
 
 import pytest
 
 from cascade_lsp import explain
 from cascade_lsp.cascade import Cascade, CascadeOptions
-from cascade_lsp.engine import Prompt
+from cascade_lsp.engine import Priority, Prompt
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import Record
 from cascade_lsp.plans import Plan, Step
@@ -369,6 +371,68 @@ async def test_a_draft_that_was_not_tested_says_so(sandbox: Sandbox) -> None:
     draft = await cascade.draft(place(STUB))
     record = await cascade.unverified(place(STUB), draft)
     assert (record.id, record.decision.reason) == (draft.id, Reason.NOT_CHECKED)
+
+
+# -- a second opinion where nothing is tested ------------------------------------------------------
+
+NOWHERE = "x = 1\n║\n"  # where a document may well go on with nothing
+DOUBT = CascadeOptions(plan="paper", escalate="on_doubt")
+SECOND = [
+    # the place, the small draft, its probability, whether something else was typed, the options,
+    # and the reason why the large tier is asked, if it is
+    ("x = ║\n", "1", 0.9, False, None, None),
+    ("x = ║\n", "1", 0.9, True, None, Reason.REJECTED),
+    ("x = ║\n", "1", 0.1, False, None, None),
+    ("x = ║\n", "1", 0.1, False, DOUBT, Reason.LOW_CONFIDENCE),
+    ("x = ║\n", "1", 0.9, False, DOUBT, None),
+    ("x = ║\n", "", 0.9, False, None, Reason.EMPTY),
+    ("class A:\n    ║\n", "", 0.9, False, None, Reason.EMPTY),
+    ("if x:\n    ║\ny = 2\n", "", 0.9, False, None, Reason.EMPTY),
+    (NOWHERE, "", 0.9, False, None, None),
+    ("x = ║\n", "1", 0.9, True, CascadeOptions(plan="small"), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("marked", "drafted", "probability", "rejected", "options", "reason"), SECOND
+)
+async def test_the_larger_tier_continues_what_fell_short_where_nothing_is_tested(
+    marked: str,
+    drafted: str,
+    probability: float,
+    rejected: bool,
+    options: CascadeOptions | None,
+    reason: Reason | None,
+    sandbox: Sandbox,
+) -> None:
+    large = model("", line="    2\n" if "    ║" in marked else "2\n")
+    cascade = cascade_of(model("", line=drafted), large, sandbox, options)
+    draft = replace(await cascade.draft(place(marked)), logprobs=(log(probability),))
+    seen: list[Event] = []
+    record = await cascade.second(place(marked), draft, seen.append, rejected=rejected)
+    if reason is None:
+        assert record is None
+        assert large.asked == []
+        return
+    assert record is not None
+    assert record.id == draft.id
+    assert (record.decision.action, record.decision.reason) == ("escalate", reason)
+    assert [attempt.text for attempt in record.attempts] == [drafted, "2"]
+    assert (record.answer.tier, record.answer.text) == ("large", "2")
+    assert [event.tier for event in seen if isinstance(event, Started)] == ["large"]
+    assert large.urgency == [Priority.VERIFY]
+
+
+async def test_a_second_opinion_that_cannot_be_had_changes_nothing(sandbox: Sandbox) -> None:
+    cascade = cascade_of(model("", line="1"), LostEngine(), sandbox)
+    draft = await cascade.draft(place("x = ║\n"))
+    assert await cascade.second(place("x = ║\n"), draft, rejected=True) is None
+
+
+async def test_the_larger_tiers_own_draft_gets_no_second_opinion(sandbox: Sandbox) -> None:
+    cascade = cascade_of(model("", line="1"), model("", line="2"), sandbox)
+    draft = replace(await cascade.draft(place("x = ║\n")), tier="large")
+    assert await cascade.second(place("x = ║\n"), draft, rejected=True) is None
 
 
 # -- the function as it stands ---------------------------------------------------------------------

@@ -14,6 +14,7 @@ from cascade_lsp.server import CascadeServer
 from tests.protocol.editors import INVOKED, URI, NearEditor, Refusal
 from tests.test_cascade import EXAMPLE, RIGHT, WRONG, cascade_of, model
 
+STUB = EXAMPLE.replace("║", "")
 FAILING = "def double(n: int) -> int:\n    return n + 2\n\n\nx = 1\n"
 HEAD = {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 26}}
 
@@ -145,6 +146,101 @@ async def test_a_function_that_holds_is_not_replaced(begin):
     told = await editor.run("cascade.replaceFunction", URI, "1", "4")
     assert told["applied"] is False
     assert editor.heard("workspace/applyEdit") == []
+
+
+# -- a function that a suggestion has written ------------------------------------------------------
+
+
+async def taken(begin, text=STUB, **session):
+    """Take a suggestion that is wrong before its tests are over; return the editor and the line."""
+    editor = await begin(text, **session)
+    line = STUB.count("\n") - 1
+    (item,) = await editor.complete(line, 4)
+    assert item["insertText"] == "return n + 2"
+    editor.type(line, 4, item["insertText"], 2)
+    await settled(lambda: marks(editor))
+    return editor, line
+
+
+def marks(editor):
+    published = editor.heard("textDocument/publishDiagnostics")
+    return published[-1]["diagnostics"] if published else []
+
+
+async def actions(editor, line):
+    span = {"start": {"line": line, "character": 4}, "end": {"line": line, "character": 4}}
+    params = {"textDocument": {"uri": URI}, "range": span, "context": {"diagnostics": []}}
+    return await editor.request("textDocument/codeAction", params)
+
+
+async def test_what_fails_after_it_was_taken_is_marked_and_can_be_replaced_or_explained(begin):
+    editor, line = await taken(begin)
+    (mark,) = marks(editor)
+    assert (mark["severity"], mark["source"]) == (4, "cascade")
+    assert mark["range"]["start"] == {"line": 0, "character": 0}
+    assert "the small model's answer was not accepted" in mark["message"]
+    assert editor.heard("cascade/improved") == []
+    replacing, explaining = await actions(editor, line)
+    (change,) = replacing["edit"]["documentChanges"]
+    assert change["textDocument"] == {"uri": URI, "version": 2}
+    span = {"start": {"line": line, "character": 4}, "end": {"line": line, "character": 16}}
+    assert change["edits"] == [{"range": span, "newText": "return n * 2"}]
+    told = await editor.run(explaining["command"]["command"], *explaining["command"]["arguments"])
+    assert "the large model" in told["markdown"]
+
+
+async def test_a_mark_follows_its_function_and_goes_with_an_edit_in_it(begin):
+    editor, line = await taken(begin)
+    editor.type(0, 0, "import os\n\n\n", 3)
+    replacing, _ = await actions(editor, line + 3)
+    assert replacing["edit"]["documentChanges"][0]["textDocument"]["version"] == 3
+    assert len(marks(editor)) == 1
+    editor.type(line + 3, 16, "0", 4)
+    await settled(lambda: marks(editor) == [])
+    assert await actions(editor, line + 3) == []
+
+
+async def test_a_mark_goes_when_its_document_is_closed(begin):
+    editor, _ = await taken(begin)
+    editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    await settled(lambda: marks(editor) == [])
+
+
+async def test_where_no_model_did_better_a_mark_is_only_explained(begin):
+    editor, line = await taken(begin, large=WRONG)
+    (only,) = await actions(editor, line)
+    assert only["title"] == "Explain"
+
+
+async def test_a_suggestion_that_failed_before_it_was_taken_is_marked_then(begin):
+    editor = await begin(STUB, large=WRONG)
+    line = STUB.count("\n") - 1
+    await editor.complete(line, 4)
+    await settled(lambda: editor.heard("didChangeStatus")[-1]["state"] == "escalated")
+    await asyncio.sleep(0.1)
+    assert marks(editor) == []
+    editor.type(line, 4, "return n + 2", 2)
+    await settled(lambda: marks(editor))
+
+
+async def lenses(editor):
+    params = {"textDocument": {"uri": URI}}
+    return await editor.request("textDocument/codeLens", params)
+
+
+async def test_a_line_above_a_function_counts_its_tests_where_the_user_wants_that(begin):
+    editor, line = await taken(begin, options={"lens": True})
+    (shown,) = await lenses(editor)
+    assert shown["command"]["title"] == "0 of 5 tests passed"
+    editor.type(line, 4, "return n * 2", 3, until=16)
+    await settled(lambda: marks(editor) == [])
+    (shown,) = await lenses(editor)
+    assert shown["command"]["title"] == "5 of 5 tests passed"
+
+
+async def test_no_line_is_shown_above_a_function_unless_the_user_wants_it(begin):
+    editor, _ = await taken(begin)
+    assert await lenses(editor) == []
 
 
 # -- cycling ---------------------------------------------------------------------------------------

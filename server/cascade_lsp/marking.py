@@ -115,8 +115,9 @@ class MarkingServer(KeystrokeServer):
         if desk is None or not (desk.verdicts or desk.standing):
             return
         text = plain(self.document(uri).source)
-        known = {one.record.function: one for one in (*desk.standing.values(), *desk.verdicts)}
-        standing = {name: one for name, one in known.items() if one.stands_at(text) is not None}
+        known = (*desk.standing.values(), *desk.verdicts)
+        here = [verdict for verdict in known if verdict.stands_at(text) is not None]
+        standing = {verdict.record.function: verdict for verdict in here}
         if standing != desk.standing:
             desk.standing = standing
             self._publish(uri)
