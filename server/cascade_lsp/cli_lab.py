@@ -290,13 +290,18 @@ def lab_fim_report(
         list[Path],
         typer.Argument(help="What `cascade lab fim` wrote for both tiers.", metavar="ROWS.jsonl"),
     ],
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw who gains by how many questions (SVG).")
+    ] = None,
 ) -> None:
     """Say how good each tier is at holes, what each filter gains, and who should be asked again."""
     from cascade_lsp.lab import infill_report
     from cascade_lsp.lab.rows import read
 
-    found = infill_report.report([row for file in files for row in read(file)])
-    Console().print(found, highlight=False, soft_wrap=True, markup=False)
+    rows = [row for file in files for row in read(file)]
+    Console().print(infill_report.report(rows), highlight=False, soft_wrap=True, markup=False)
+    if picture is not None:
+        infill_report.draw(rows, picture)
 
 
 @lab.command("prices", epilog="Example:\n\n  cascade lab prices --out prices.json")

@@ -127,6 +127,7 @@ def row(n: int, tier: str, good: bool, sure: float, **more: object) -> Row:
         "vetoed": False,
         "features": {"probability_first_3": sure, "logprob_mean": -1 / sure, "logprob_min": -2.0},
         "without": {},
+        "ms": 10,
         **more,
     }
 
@@ -174,6 +175,11 @@ def test_the_report_says_everything_of_both_tiers() -> None:
     assert "| veto | small | 1 | 10.0 (" in text
     assert "| first_3 | 1.00 |" in text
     assert "10 places: small 40.0 %, large 100.0 %, either 100.0 %" in text
+
+
+def test_who_gains_by_how_many_questions_is_drawn(tmp_path: Path) -> None:
+    infill_report.draw(BOTH, tmp_path / "a.svg")
+    assert "<svg" in (tmp_path / "a.svg").read_text("utf-8")
 
 
 def test_places_of_one_tier_alone_are_no_report(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ of the groups and judged on the other.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cascade_lsp.errors import UsageError
-from cascade_lsp.lab import rows
+from cascade_lsp.lab import pages, rows
 from cascade_lsp.lab.infill import ABLATED
 from cascade_lsp.lab.quality import RIDGE
 from cascade_lsp.lab.scores import Logistic, auroc
@@ -138,6 +139,8 @@ def _levels(both: Pair) -> Iterator[str]:
         part = both.part(source)
         for tier, of in (("small", part.small), ("large", part.large)):
             cells = [_cell(of, name, part.groups) for name in FIGURES]
+            cells.append(f"{100 * np.mean([row['empty'] for row in of]):.0f}")
+            cells.append(f"{np.median([row['ms'] for row in of]):.0f}")
             yield f"| {source} | {len(of)} | {tier} | {' | '.join(cells)} |"
     yield ""
 
@@ -211,3 +214,27 @@ def _rules(both: Pair) -> Iterator[str]:
         ]
         yield f"| {rule} | {' | '.join(cells)} |"
     yield ""
+
+
+def draw(found: Sequence[rows.Row], path: Path) -> None:
+    """Draw how many places are right against the share at which the large model is asked."""
+    both = pair(found)
+    pyplot = pages.pyplot_for_svg()
+    small, large = goodness(both.small).mean(), goodness(both.large).mean()
+    shares = np.linspace(0, 1, 41)
+    figure, axis = pyplot.subplots(figsize=(6.4, 4.6))
+    oracle = goodness(both.large) - goodness(both.small)
+    axis.plot(100 * shares, _curve(both, -oracle, shares), color="0.8", label="oracle")
+    axis.plot([0, 100], [100 * small, 100 * large], ":", color="0.5", label="by lot")
+    for rule in RULES:
+        curve = _curve(both, scores(both, rule), shares)
+        axis.plot(100 * shares, curve, linewidth=1.2, label=rule)
+    axis.set(xlabel="places at which the large model is asked, %", ylabel="right, %")
+    axis.set_title(f"The keystroke cascade at {len(both.small)} holes", fontsize=9)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7, loc="lower right")
+    pages.save_svg(pyplot, figure, path)
+
+
+def _curve(both: Pair, scored: Floats, shares: Floats) -> list[float]:
+    return [100 * float(escalated(both, scored, float(share)).mean()) for share in shares]

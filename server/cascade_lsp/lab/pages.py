@@ -131,7 +131,8 @@ def _learned(found: Sequence[Learned], as_right: Mapping[str, float]) -> Iterato
 # -- pictures -----------------------------------------------------------------------------------
 
 
-def _pyplot() -> Any:
+def pyplot_for_svg() -> Any:
+    """Return matplotlib's pyplot, set so that the same figures make the same file."""
     try:
         import matplotlib
     except ImportError as error:
@@ -139,12 +140,12 @@ def _pyplot() -> Any:
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    # The same figures make the same file.
     pyplot.rcParams.update({"svg.hashsalt": "cascade", "font.size": 9, "figure.dpi": 100})
     return pyplot
 
 
-def _save(pyplot: Any, figure: Any, path: Path) -> None:
+def save_svg(pyplot: Any, figure: Any, path: Path) -> None:
+    """Write a figure as a picture without a date."""
     figure.savefig(path, metadata={"Date": None, "Creator": None}, bbox_inches="tight")
     pyplot.close(figure)
 
@@ -152,7 +153,7 @@ def _save(pyplot: Any, figure: Any, path: Path) -> None:
 def draw_costs(reports: Mapping[str, Report], path: Path) -> None:
     """Draw cost against accuracy, a panel a report: baselines, rivals, the in-sample front, and
     what was chosen by resplits with its interval."""
-    pyplot = _pyplot()
+    pyplot = pyplot_for_svg()
     columns = min(len(reports), 2)
     rows = -(-len(reports) // columns)
     size = (5.2 * columns, 4.2 * rows)
@@ -163,7 +164,7 @@ def draw_costs(reports: Mapping[str, Report], path: Path) -> None:
         _costs(axis, name, found)
     axes.flat[0].legend(fontsize=7, loc="lower right")
     figure.tight_layout()
-    _save(pyplot, figure, path)
+    save_svg(pyplot, figure, path)
 
 
 def _costs(axis: Any, name: str, found: Report) -> None:
@@ -203,7 +204,7 @@ def _costs(axis: Any, name: str, found: Report) -> None:
 
 def draw_calibration(found: Sequence[Learned], path: Path) -> None:
     """Draw how often answers are right against the probability that learned scores give them."""
-    pyplot = _pyplot()
+    pyplot = pyplot_for_svg()
     figure, axis = pyplot.subplots(figsize=(5.6, 4.8))
     axis.plot([0, 100], [0, 100], color="0.7", linestyle=":")
     for one in found:
@@ -215,4 +216,4 @@ def draw_calibration(found: Sequence[Learned], path: Path) -> None:
     axis.set(xlabel="probability given, %", ylabel="right, % (a fifth of the answers each)")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, loc="lower right")
-    _save(pyplot, figure, path)
+    save_svg(pyplot, figure, path)
