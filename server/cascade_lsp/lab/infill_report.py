@@ -129,12 +129,23 @@ def _report(both: Pair) -> Iterator[str]:
 
 
 def _levels(both: Pair) -> Iterator[str]:
-    yield from (
-        "## Each tier",
-        "",
-        "| set | places | tier | exact | first line | similarity | passes |",
+    heads = [
+        "set",
+        "places",
+        "tier",
+        "exact",
+        "first line",
+        "similarity",
+        "passes",
+        "nothing",
+        "ms",
+    ]
+    yield from ("## Each tier", "")
+    yield (
+        "Per cent with the interval; `nothing` is the share of places without a suggestion, ms the "
+        "median until the whole one."
     )
-    yield "|---|---|---|---|---|---|---|"
+    yield from ("", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|")
     for source in dict.fromkeys(row["source"] for row in both.small):
         part = both.part(source)
         for tier, of in (("small", part.small), ("large", part.large)):
