@@ -1,14 +1,16 @@
 """The way through the tiers, on scripted models and the real sandbox."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import log
 
 import pytest
 
-from cascade_lsp import explain
+from cascade_lsp import explain, testable
 from cascade_lsp.cascade import Cascade, CascadeOptions
+from cascade_lsp.context import Context
 from cascade_lsp.engine import Priority, Prompt
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import Record
@@ -25,7 +27,7 @@ from cascade_lsp.sandbox import (
     make_sandbox,
 )
 from cascade_lsp.sandbox.portable import PortableSandbox
-from cascade_lsp.testable import Untestable
+from cascade_lsp.testable import Target, Untestable
 from cascade_lsp.turn import Event, Judged, Started, Tier, Written
 from tests.marked import place
 from tests.scripted import LostEngine, ScriptedEngine, is_test_prompt
@@ -433,6 +435,26 @@ async def test_the_larger_tiers_own_draft_gets_no_second_opinion(sandbox: Sandbo
     cascade = cascade_of(model("", line="1"), model("", line="2"), sandbox)
     draft = replace(await cascade.draft(place("x = ║\n")), tier="large")
     assert await cascade.second(place("x = ║\n"), draft, rejected=True) is None
+
+
+async def test_a_long_document_is_read_beside_the_keystrokes_and_once(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def find(context: Context) -> Target | Untestable:
+        threads.append(threading.current_thread())
+        return read(context)
+
+    read = testable.find
+    monkeypatch.setattr(testable, "find", find)
+    cascade, context = cascade_of(model(RIGHT), model(RIGHT), sandbox), place(STUB)
+    draft = await cascade.draft(context)
+    await cascade.unverified(context, draft)
+    assert await cascade.worth_verifying(context, draft)
+    await cascade.verify(context, draft)
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
 
 
 # -- the function as it stands ---------------------------------------------------------------------

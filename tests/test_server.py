@@ -22,11 +22,13 @@ class Session:
     def __init__(self, ledger, configuration=None, **script):
         self.cascade = ScriptedCascade(Script(**script))
         self.made_with = []
+        self.roots = []
         self.server = CascadeServer(self._make, lambda _: ledger())
         self.editor = NearEditor(self.server, configuration)
 
-    def _make(self, settings, _root):
+    def _make(self, settings, root):
         self.made_with.append(settings)
+        self.roots.append(root)
         return self.cascade
 
     @property
@@ -378,6 +380,116 @@ async def test_a_shown_draft_is_recorded_even_if_its_verification_is_cut_short(b
     await session.editor.complete(*CURSOR)
     await session.editor.complete(0, 8)
     await settled(lambda: ledger.get("d1") and ledger.get("d2"))
+
+
+# -- when ------------------------------------------------------------------------------------------
+
+
+UNASKED = [
+    # the text, the cursor in its last line, and the items that come by themselves and on request
+    ("x = total", 6, 0, 1),
+    ("x = total", 4, 0, 1),
+    ("f(a, )", 5, 1, 1),
+    ("# so ", 5, 0, 1),
+]
+
+
+@pytest.mark.parametrize(("text", "character", "automatic", "invoked"), UNASKED)
+async def test_who_asks_gets_a_suggestion_where_none_comes_by_itself(
+    begin, text, character, automatic, invoked
+):
+    session = await begin(text, options={"when": {"comments": False}})
+    assert len(await session.editor.complete(0, character)) == automatic
+    assert session.drafts == automatic
+    assert len(await session.editor.complete(0, character, INVOKED)) == invoked
+
+
+@pytest.mark.parametrize(("kind", "count"), [(AUTOMATIC, 0), (INVOKED, 1)])
+async def test_a_selected_row_that_what_was_typed_contradicts_is_not_continued(begin, kind, count):
+    session = await begin("pxi", text="(x)", better="(x)")
+    selected = {"selectedCompletionInfo": {"range": SELECTED, "text": "print"}}
+    assert len(await session.editor.complete(0, 3, kind, context=selected)) == count
+
+
+async def test_what_was_taken_out_of_a_suggestion_of_several_lines_is_followed_at_once(begin):
+    session = await begin(ahead="\n    pass")
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "ahead" in session.server._unseen)
+    session.editor.type(1, 4, "return 1", 2)
+    assert await session.editor.complete(1, 12) == []
+    (item,) = await session.editor.complete(1, 12, INVOKED)
+    assert (item["insertText"], session.cascade.calls.count("complete")) == ("\n    pass", 0)
+    await session.editor.complete(1, 12, INVOKED)
+    assert session.cascade.calls.count("complete") == 1
+
+
+async def test_who_types_a_suggestion_to_its_end_is_given_the_next(begin):
+    session = await begin(text="x", ahead="\n    pass")
+    await session.editor.complete(*CURSOR)
+    await settled(lambda: "ahead" in session.server._unseen)
+    session.editor.type(1, 4, "x", 2)
+    (item,) = await session.editor.complete(1, 5)
+    assert item["insertText"] == "\n    pass"
+
+
+class Slow:
+    """The pace of someone who is given time for the next key."""
+
+    def __init__(self):
+        self.pauses = 0
+
+    def typed(self, now):
+        pass
+
+    def answered(self, seconds):
+        pass
+
+    def pause_s(self):
+        self.pauses += 1
+        return 0.15
+
+
+async def test_keys_that_follow_at_once_ask_no_model_and_all_are_answered(begin):
+    session = await begin()
+    session.server._pace = Slow()
+    asked = []
+    for version, char in enumerate("something", start=2):
+        session.editor.type(1, 2 + version, char, version)
+        asked.append(session.editor.ask_completion(1, 3 + version))
+        await asyncio.sleep(0.01)
+    answers = await asyncio.wait_for(asyncio.gather(*asked), 10)
+    assert [len(answer["items"]) for answer in answers] == [0] * 8 + [1]
+    assert session.drafts == 1
+
+
+async def test_a_key_ends_what_is_written_for_another_text_before_its_own_pause_is_over(begin):
+    session = await begin(letter_s=0.05)
+    session.editor.ask_completion(*CURSOR)
+    await settled(lambda: session.drafts == 1)
+    session.server._pace = Slow()
+    session.editor.type(1, 4, "x", 2)
+    session.editor.ask_completion(1, 5)
+    await asyncio.sleep(0.1)
+    (desk,) = session.server._desks.values()
+    assert (desk.pen.done(), session.drafts) == (True, 1)
+
+
+async def test_what_is_known_or_being_written_or_asked_for_waits_for_no_key(begin):
+    session = await begin(text=LINES, letter_s=0.01, better="")
+    await session.editor.complete(*CURSOR)
+    session.server._pace = slow = Slow()
+    session.editor.type(1, 4, "t", 2)
+    (item,) = await session.editor.complete(1, 5)  # it is still being written
+    assert item["insertText"].startswith("otal")
+    await session.editor.told("cascade/improved")
+    session.editor.type(1, 5, "o", 3)
+    (item,) = await session.editor.complete(1, 6)  # it is known
+    assert item["insertText"] == LINES[2:]
+    assert len(await session.editor.complete(0, 8, INVOKED)) == 1  # the user asks
+    assert slow.pauses == 0
+    session.editor.type(1, 6, "x", 4)
+    await session.editor.complete(1, 7)
+    assert slow.pauses == 1
 
 
 # -- a better answer that comes late ---------------------------------------------------------------
@@ -787,6 +899,20 @@ async def test_the_server_asks_to_be_told_of_changed_settings_where_it_has_to(le
     (wish,) = (await session.editor.told("client/registerCapability"))["registrations"]
     assert wish["method"] == "workspace/didChangeConfiguration"
     assert wish["registerOptions"] == {"section": "cascade"}
+    await session.server.close()
+
+
+@pytest.mark.parametrize(
+    ("opened", "root"),
+    [("a/x.py", "a"), ("b/x.py", "b"), ("b/inner/x.py", "b/inner"), ("elsewhere.py", "a")],
+)
+async def test_a_document_is_tested_in_the_project_that_holds_it(ledger, tmp_path, opened, root):
+    session = Session(lambda: ledger)
+    folders = [tmp_path / name for name in ("a", "b", "b/inner")]
+    await session.editor.begin(folders=folders)
+    session.editor.open(TEXT, uri=(tmp_path / opened).as_uri())
+    await settled(lambda: session.roots)
+    assert session.roots == [tmp_path / root]
     await session.server.close()
 
 

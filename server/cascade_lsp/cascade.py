@@ -14,11 +14,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cascade_lsp import confidence, filters, fim, syntax, testable, testgen
+from cascade_lsp import confidence, filters, fim, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Priority, Usage, collect
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
+from cascade_lsp.moments import must_go_on
 from cascade_lsp.plans import MINE, SHIPPED, Plan, Step, load_mine, load_plans
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
 from cascade_lsp.sandbox import Language, Limits, Sandbox, Status
@@ -58,8 +59,9 @@ class CascadeOptions:
     escalate: Literal["on_failure", "on_doubt"] = field(
         default="on_failure",
         metadata={
-            "help": "on_failure: a larger model is asked only when something failed, or, for a "
-            "whole function, where nothing vouches for a token that the plan calls unlikely; "
+            "help": "on_failure: a larger model is asked only when something failed (tests, an "
+            "empty answer where code must stand, something else typed than was suggested), or, for "
+            "a whole function, where nothing vouches for a token that the plan calls unlikely; "
             "on_doubt: also when an untested answer's confidence is low."
         },
     )
@@ -166,7 +168,7 @@ class Cascade:
         place = await self._place(context, "automatic", draft=draft, watch=watch)
         first, *others = [step for step in place.plan.steps if step.tier in self.tiers]
         drafted = self._untested(place, draft, last=not others, rejected=rejected)
-        may_be_empty = not draft.text and not _must_have_code(context)
+        may_be_empty = not draft.text and not must_go_on(context)
         if draft.tier != first.tier or drafted.decision.action != "escalate" or may_be_empty:
             return None
         place.started -= draft.usage.ms / 1000
@@ -408,13 +410,6 @@ class Cascade:
 
 def _unwatched(_event: Event) -> None:
     pass
-
-
-def _must_have_code(context: Context) -> bool:
-    """Say whether a document cannot stay as it is at a place: a block, or a statement, is begun
-    there and empty."""
-    opened = context.document[: context.offset].rstrip().endswith((":", "{"))
-    return (opened and not context.line_head.strip()) or syntax.adds_errors(context, "")
 
 
 def _not_run(language: Language, status: Status) -> Untestable:

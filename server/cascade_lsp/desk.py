@@ -48,13 +48,15 @@ class Completer(Protocol):
 class Place:
     """Where text is wanted: the context, and the range on one line that the answer replaces.
 
-    `head` is the row selected in the suggest widget; the context is as if it had been inserted.
+    `head` is the row selected in the suggest widget, `instead_of` what it would replace before the
+    cursor; the context is as if it had been inserted.
     `asked` is when, on the clock of `time.perf_counter`.
     """
 
     context: Context
     range: types.Range
     head: str = ""
+    instead_of: str = ""
     asked: float = field(default_factory=time.perf_counter)
 
     def waited_ms(self) -> float:

@@ -7,6 +7,7 @@ being written only waits; what follows a reply is in `behind`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -52,18 +53,24 @@ class DraftingServer(BehindServer):
 
     # -- writing -------------------------------------------------------------------------------
 
-    async def _draft(self, cascade: Completer, place: Place, desk: Desk) -> Cached:
-        """Answer with what is being written, if it agrees with what was typed, or write anew."""
-        joined = True
-        with self.busy("Writing", "thinking"):
-            while True:
-                writing = self._being_written(place, desk)
-                if writing is None:
-                    writing, joined = self._write(cascade, place, desk), False
-                if found := await writing.answer(place.context):
-                    writing.wait_ms = writing.wait_ms or place.waited_ms()
-                    self.work.cached += joined
-                    return found
+    async def _draft(self, cascade: Completer, place: Place, desk: Desk, *, pause: bool) -> Cached:
+        """Answer with what is being written, if it agrees with what was typed, or write anew, with
+        a `pause` before: another key may follow, whose request ends this one."""
+        joined, began = True, time.perf_counter()
+        while True:
+            writing = self._being_written(place, desk)
+            if writing is None:
+                self._give_way(place, desk)
+                await asyncio.sleep(self._pace.pause_s() if pause else 0)
+                began = time.perf_counter()
+                writing, joined = self._write(cascade, place, desk), False
+            with self.busy("Writing", "thinking"):
+                found = await writing.answer(place.context)
+            if found:
+                writing.wait_ms = writing.wait_ms or place.waited_ms()
+                self._pace.answered(time.perf_counter() - began)
+                self.work.cached += joined
+                return found
 
     def _being_written(self, place: Place, desk: Desk) -> Writing | None:
         """Return what is being written, if it agrees with what was typed."""
@@ -71,11 +78,10 @@ class DraftingServer(BehindServer):
         return writing if writing and not writing.over and writing.agrees(place.context) else None
 
     def _write(self, cascade: Completer, place: Place, desk: Desk) -> Writing:
-        """Begin to write at a place; what was written at another one of the document is over."""
+        """Begin to write at a place."""
         from cascade_lsp.writing import Writing
 
         self.work.drafts += 1
-        self._give_way(place, desk)
         drafts = cascade.drafts(place.context, priority=Priority.KEYSTROKE)
         desk.writing = Writing(place.context, drafts)
         desk.pen = self.spawn(self._written(cascade, place, desk, desk.writing))
@@ -134,20 +140,21 @@ class DraftingServer(BehindServer):
 
     # -- the cascade's life --------------------------------------------------------------------
 
-    async def _ready(self) -> Completer:
+    async def _ready(self, uri: str) -> Completer:
         """Return the cascade with a model loaded; a cancelled keystroke never stops the loading."""
-        return await asyncio.shield(self._begin_loading())
+        return await asyncio.shield(self._begin_loading(uri))
 
-    def _begin_loading(self) -> asyncio.Task[Completer]:
+    def _begin_loading(self, uri: str) -> asyncio.Task[Completer]:
+        """Load the cascade, for the project of the first document that needs it."""
         if self._loading is None:
-            self._loading = self.spawn(self._load())
+            self._loading = self.spawn(self._load(uri))
         return self._loading
 
-    async def _load(self) -> Completer:
+    async def _load(self, uri: str) -> Completer:
         cascade = None
         try:
             with self.busy("Loading the model", "loading"):
-                cascade = self._make_cascade(self.settings, self.root)
+                cascade = self._make_cascade(self.settings, self.root_of(uri))
                 async with self.progress_bar("Loading the model"):
                     await cascade.load()
         except BaseException:

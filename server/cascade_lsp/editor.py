@@ -198,6 +198,13 @@ class EditorServer(LanguageServer):
         """Return the folder that the editor has open, the first of several."""
         return next(iter(self.folders), None)
 
+    def root_of(self, uri: str) -> Path | None:
+        """Return the folder that holds a document, of those that the editor has open the innermost;
+        the first one if none does."""
+        path = to_fs_path(uri) or ""
+        holding = [folder for folder in self.folders if Path(path).is_relative_to(folder)]
+        return max(holding, key=lambda folder: len(folder.parts), default=self.root)
+
     @property
     def folders(self) -> list[Path]:
         """Return all folders that the editor has open."""

@@ -37,6 +37,7 @@ SECTION = "cascade"
 # After which it is seen how much of an accepted suggestion still stands.
 KEPT_S, KEPT_LATER_S = 30.0, 300.0
 SEEN_MS = 500  # what was shown for less was not refused
+NEVER = ("just accepted", "against the selection")  # reasons that hold for what is known, too
 ACCEPT = "cascade.acceptCompletion"
 
 
@@ -70,10 +71,16 @@ class KeystrokeServer(DraftingServer):
         if place is None or not self._offers(place.context.language):
             return []
         invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-        why = unwanted(place.context, self.settings.when, desk.accepted)
+        why = unwanted(
+            place.context,
+            self.settings.when,
+            desk.accepted,
+            selected=place.head,
+            instead_of=place.instead_of,
+        )
         ready = self._offered(place, desk) if invoked else None
         found = ready or self._cache.get(place.context)
-        if not invoked and (why == "just accepted" or (why and not found)):
+        if not invoked and why and (found is None or why in NEVER):
             return []  # what is known already is shown at other places, too
         if ready or (found and why == "just accepted"):
             invoked = False  # it lies ready: nobody asked for more
@@ -95,19 +102,10 @@ class KeystrokeServer(DraftingServer):
     async def _ask(
         self, place: Place, desk: Desk, known: Cached | None, *, invoked: bool
     ) -> Cached:
-        """Ask the whole cascade where the user wants that; else the small model, unless another key
-        follows at once: its request ends this one."""
-        cascade = await self._ready()
-        if invoked:
-            if found := await self._think(cascade, place) or known:
-                return found
-        elif not self._being_written(place, desk):
-            self._give_way(place, desk)
-            await asyncio.sleep(self._pace.pause_s())
-        began = time.perf_counter()
-        found = await self._draft(cascade, place, desk)
-        self._pace.answered(time.perf_counter() - began)
-        return found
+        """Ask the whole cascade where the user wants that, else the small model."""
+        cascade = await self._ready(place.context.uri)
+        found = await self._think(cascade, place) or known if invoked else None
+        return found or await self._draft(cascade, place, desk, pause=not invoked)
 
     def _offered(self, place: Place, desk: Desk) -> Cached | None:
         """Return the better answer that the editor was told of, once, as far as it is left here."""
@@ -208,14 +206,15 @@ class KeystrokeServer(DraftingServer):
         if self._is_excluded(document.uri) or self._is_huge(text):
             return None
         cursor = document.client_position_at_offset(offset)
-        span, head = types.Range(cursor, cursor), ""
+        span, head, instead_of = types.Range(cursor, cursor), "", ""
         if selected := params.context.selected_completion_info:
             span, head = selected.range, selected.text
             if not span.start.line == span.end.line == cursor.line:
                 return None
             start, end = map(document.offset_at_position, (span.start, span.end))
+            instead_of = text[start : max(start, min(offset, end))]
             text, offset = text[:start] + head + text[end:], start + len(head)
-        return Place(self._context(document, text, offset), span, head)
+        return Place(self._context(document, text, offset), span, head, instead_of)
 
     def _context(self, document: EditorDocument, text: str, offset: int) -> Context:
         """Return the context of an offset; models, cache and tests see one kind of line end."""
@@ -288,7 +287,7 @@ class KeystrokeServer(DraftingServer):
         """Load the model before the first keystroke needs it."""
         document = params.text_document
         if not self._is_excluded(document.uri) and self._offers(document.language_id):
-            self._begin_loading()
+            self._begin_loading(document.uri)
             if self.settings.context.neighbour_chars:
                 context = gather(document.text, 0, uri=document.uri, language=document.language_id)
                 self.spawn(self._neighbours.read(context))

@@ -56,7 +56,7 @@ class MarkingServer(KeystrokeServer):
         emptied = testable.emptied(context)
         if isinstance(emptied, testable.Untestable):
             return _untestable(emptied.reason)
-        cascade = await self._ready()
+        cascade = await self._ready(uri)
         self._stop_verifications()
         with self.busy("Testing the function", "verifying"):
             async with self.progress_bar("Testing the function"):

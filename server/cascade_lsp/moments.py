@@ -13,7 +13,14 @@ from typing import Literal
 
 from cascade_lsp.context import Context
 
-Reason = Literal["", "inside a word", "in the middle of a line", "just accepted", "in a comment"]
+Reason = Literal[
+    "",
+    "just accepted",
+    "against the selection",
+    "inside a word",
+    "in the middle of a line",
+    "in a comment",
+]
 
 # How a better answer than the shown one is brought in: in its place, behind it, or when asked for.
 How = Literal["replace", "extend", "offer"]
@@ -32,14 +39,24 @@ class WhenOptions:
     comments: bool = field(default=True, metadata={"help": "Suggest inside comments, too."})
 
 
-def unwanted(context: Context, options: WhenOptions, accepted: str = "") -> Reason:
+def unwanted(
+    context: Context,
+    options: WhenOptions,
+    accepted: str = "",
+    *,
+    selected: str = "",
+    instead_of: str = "",
+) -> Reason:
     """Return why nothing is suggested at a place by itself, "" where something is.
 
     `accepted` is the document up to the end of what was accepted last: until something is typed
-    behind it nothing is wanted.
+    behind it nothing is wanted. `selected` is the row of the suggest widget that stands in the
+    context instead of what was typed: an editor shows nothing that does not begin with that.
     """
     if accepted and context.document[: context.offset] == accepted:
         return "just accepted"
+    if selected and not selected.startswith(instead_of):
+        return "against the selection"
     tail = context.line_tail
     if re.match(r"\w", tail) and re.search(r"\w$", context.line_head):
         return "inside a word"
@@ -72,6 +89,15 @@ def outcome(shown: str, began: Context, now: str) -> Literal["", "accepted", "re
     if typed in _PAIRS:
         typed = typed[0]  # the editor has closed what was typed
     return "rejected" if typed and not shown.startswith(typed) else ""
+
+
+def must_go_on(context: Context) -> bool:
+    """Say whether a document cannot stay as it is at a place: a block, or a statement, is begun
+    there and empty."""
+    from cascade_lsp import syntax
+
+    opened = context.document[: context.offset].rstrip().endswith((":", "{"))
+    return (opened and not context.line_head.strip()) or syntax.adds_errors(context, "")
 
 
 class Pace:
