@@ -20,10 +20,13 @@ def compare_versions(first: str, second: str) -> int:
     """
     `;
 
+/** A command's function, with what it was called with. */
+export type Act = (...args: unknown[]) => Promise<void>;
+
 /** The commands' functions by their names. */
-export function commands(session: Session, bar: Bar, views: Views): Record<string, () => Promise<void>> {
+export function commands(session: Session, bar: Bar, views: Views): Record<string, Act> {
   return {
-    "cascade.explain": () => views.explain(),
+    "cascade.explain": (id) => views.explain(typeof id === "string" ? id : ""),
     "cascade.explainOne": () => views.choose(),
     "cascade.openLedger": () => views.openLedger(),
     "cascade.showStatistics": () => views.showStatistics(),

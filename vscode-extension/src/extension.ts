@@ -5,7 +5,7 @@
 
 import * as vscode from "vscode";
 import { Bar } from "./bar";
-import { commands } from "./commands";
+import { commands, type Act } from "./commands";
 import { install } from "./install";
 import { Session } from "./session";
 import { upgrade } from "./upgrade";
@@ -20,7 +20,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const started = session;
   const bar = new Bar(started);
   const views = new Views(context, started);
-  const all = {
+  const all: Record<string, Act> = {
     ...commands(started, bar, views),
     "cascade.install": () => install(context, started, output),
     "cascade.showLog": () => {
@@ -29,7 +29,7 @@ export function activate(context: vscode.ExtensionContext): void {
     },
   };
   for (const [name, act] of Object.entries(all)) {
-    context.subscriptions.push(vscode.commands.registerCommand(name, () => told(act)));
+    context.subscriptions.push(vscode.commands.registerCommand(name, (...args: unknown[]) => told(() => act(...args))));
   }
   context.subscriptions.push(
     output,

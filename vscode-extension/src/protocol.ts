@@ -216,12 +216,16 @@ export interface Status extends Light {
   };
 }
 
-/** `cascade/improved`: a better answer than the one shown lies ready. */
+/**
+ * `cascade/improved`: a better answer than the one shown lies ready. One that is only offered names
+ * a version that is gone, and waits until the user asks.
+ */
 export interface Improved {
   uri: string;
   version: number;
   range: { start: { line: number; character: number }; end: { line: number; character: number } };
   decisionId: string;
+  how: "replace" | "extend" | "offer";
 }
 
 /** The answer of `cascade.verifyFunction`. */

@@ -24,6 +24,7 @@ import { forServer, type Tree } from "./settings";
 
 const SECTION = "cascade";
 const API_KEY = "CASCADE_API_KEY"; // its name in the editor's secret store and in the server's environment
+const EXPLAIN = "cascade.explainEscalation";
 const TROUBLE = 3; // ends in a row after which the user is told
 /** The documents that get suggestions. */
 export const DOCUMENTS = [
@@ -185,6 +186,11 @@ export class Session implements vscode.Disposable {
         closed: () => ({ action: CloseAction.DoNotRestart, handled: true }),
       },
       middleware: {
+        // Fixes and lenses of the server run its command; here its answer is shown.
+        executeCommand: (command, args: unknown[], next) =>
+          command === EXPLAIN
+            ? vscode.commands.executeCommand("cascade.explain", ...args)
+            : (next(command, args) as unknown),
         workspace: {
           configuration: (params) => params.items.map(() => settings()),
           didChangeConfiguration: () => this.sendSettings(),
