@@ -648,6 +648,13 @@ async def test_where_nothing_came_a_second_opinion_is_shown(begin):
     assert item["insertText"] == "return 2"
 
 
+async def test_where_nothing_came_for_a_function_it_is_written_with_tests(begin):
+    session = await begin(text="", testable=True)
+    assert await session.editor.complete(*CURSOR) == []
+    assert (await session.editor.told("cascade/improved"))["how"] == "extend"
+    assert session.cascade.calls == ["load", "draft", "verify"]
+
+
 async def test_no_second_opinion_is_asked_while_someone_types(begin):
     session = await begin()
     await refuse(session)

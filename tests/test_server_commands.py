@@ -36,7 +36,8 @@ async def begin(ledger, monkeypatch, tmp_path):
         begun = CascadeServer(lambda *_: cascade, lambda _: ledger)
         servers.append(begun)
         editor = NearEditor(begun)
-        await editor.begin(options, window={"workDoneProgress": True})
+        refresh = {"codeLens": {"refreshSupport": True}}
+        await editor.begin(options, workspace=refresh, window={"workDoneProgress": True})
         editor.open(text)
         return editor
 
@@ -223,6 +224,14 @@ async def test_a_suggestion_that_failed_before_it_was_taken_is_marked_then(begin
     await settled(lambda: marks(editor))
 
 
+async def test_what_was_asked_for_and_failed_is_marked_once_it_is_taken(begin):
+    editor = await begin(STUB, large=WRONG)
+    line = STUB.count("\n") - 1
+    (item,) = await editor.complete(line, 4, INVOKED)
+    editor.type(line, 4, item["insertText"], 2)
+    await settled(lambda: marks(editor))
+
+
 async def lenses(editor):
     params = {"textDocument": {"uri": URI}}
     return await editor.request("textDocument/codeLens", params)
@@ -236,6 +245,14 @@ async def test_a_line_above_a_function_counts_its_tests_where_the_user_wants_tha
     await settled(lambda: marks(editor) == [])
     (shown,) = await lenses(editor)
     assert shown["command"]["title"] == "5 of 5 tests passed"
+
+
+async def test_a_function_that_the_user_had_verified_has_its_line_too(begin):
+    editor = await begin(FAILING.replace("n + 2", "n * 2"), options={"lens": True})
+    await editor.run("cascade.verifyFunction", URI, "1", "4")
+    await editor.told("workspace/codeLens/refresh")
+    (shown,) = await lenses(editor)
+    assert shown["command"]["title"] == "4 of 4 tests passed"
 
 
 async def test_no_line_is_shown_above_a_function_unless_the_user_wants_it(begin):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from cascade_lsp.cache import Cached, CompletionCache
-from cascade_lsp.context import gather
+from cascade_lsp.context import Context, gather
 from cascade_lsp.desk import Completer, Desk, Place, Ready, Told, Work
 from cascade_lsp.documents import plain
 from cascade_lsp.editor import EditorServer, Status, stop
@@ -87,13 +87,14 @@ class BehindServer(EditorServer):
         typed = self._typed(ready.place)
         if typed is None or not (draft.text.startswith(typed) or typed.startswith(draft.text)):
             return  # the user is elsewhere already
-        if testable:
+        if testable and draft.text:
             stop(desk.verification)
             desk.verified = context.document[: context.offset] + draft.text
             desk.verification = self.spawn(self._verify(desk, ready))
-        else:
+        else:  # for as long as nobody types
             stop(self._second)
-            self._second = self.spawn(self._ask_second(desk, ready))
+            judge = self._verify if testable else self._ask_second
+            self._second = self.spawn(judge(desk, ready))
 
     async def _keep_first(self, record: Record, wait_ms: float) -> None:
         """Keep a decision, and how long the editor has waited for its answer."""
@@ -131,16 +132,15 @@ class BehindServer(EditorServer):
 
     async def _verify(self, desk: Desk, ready: Ready) -> None:
         """Test a draft, and let a larger tier write what fails."""
-        from cascade_lsp import hints
-
         await asyncio.sleep(IDLE_S)
+        if not ready.draft.text and self._typed(ready.place) != "":
+            return
         self.work.verifications += 1
         context = ready.place.context
         with self.busy("Testing the suggestion", "verifying"):
             record = await ready.cascade.verify(context, ready.draft, self._watch)
         self._take_over(desk, ready, record)
-        desk.verdicts = await asyncio.to_thread(hints.verdicts, record, context)
-        self.settle(context.uri)
+        await self._know(record, context)
 
     async def _ask_second(self, desk: Desk, ready: Ready) -> None:
         """Let a larger tier continue where a draft does not suffice and nothing is tested, while
@@ -167,6 +167,15 @@ class BehindServer(EditorServer):
         self.spawn(self.journal.keep(record))
         if record.answer.text not in ("", ready.draft.text):
             self._improve(desk, ready.place, ready.draft, Cached(record.answer.text, record.id))
+
+    async def _know(self, record: Record, context: Context) -> None:
+        """Hold what tests have said of a function, for when it stands in its document."""
+        from cascade_lsp import hints
+
+        verdicts = await asyncio.to_thread(hints.verdicts, record, context)
+        if verdicts and (desk := self._desks.get(context.uri)):
+            desk.verdicts = verdicts
+            self.settle(context.uri)
 
     def _watch(self, event: Event) -> None:
         """Show that a larger tier is asked."""

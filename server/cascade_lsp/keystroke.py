@@ -193,6 +193,7 @@ class KeystrokeServer(DraftingServer):
         with self.busy("Writing and testing", "thinking"):
             record = await cascade.complete(place.context, patience_s=patience_s)
         after_reply(lambda: self.spawn(self._keep_first(record, place.waited_ms())))
+        after_reply(lambda: self.spawn(self._know(record, place.context)))
         self._tell_escalation(record)
         return self._remember(place, record)
 

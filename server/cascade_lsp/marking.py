@@ -66,6 +66,8 @@ class MarkingServer(KeystrokeServer):
         await self.journal.keep(record)
         finding = found(document, record, *emptied)
         self._show_finding(finding)
+        if not finding.failed:
+            self.spawn(self._know(record, emptied[0]))
         return {
             "id": record.id,
             "function": record.function,
@@ -124,9 +126,9 @@ class MarkingServer(KeystrokeServer):
             self._refresh_lenses()
 
     def _standing(self, uri: str) -> list[Verdict]:
-        """Return the verdicts on a document's functions but the one that the user had verified."""
+        """Return the verdicts on a document's functions, but for one that has a finding's mark."""
         desk, finding = self._desks.get(uri), self._findings.get(uri)
-        verified = finding.record.function if finding else None
+        verified = finding.record.function if finding and finding.failed else None
         known = desk.standing.items() if desk else ()
         return [verdict for name, verdict in known if name != verified]
 

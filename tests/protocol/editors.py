@@ -74,7 +74,7 @@ class Editor:
         self._arrived.set()
 
     def heard(self, method):
-        return [one["params"] for one in self.received if one["method"] == method]
+        return [one.get("params") for one in self.received if one["method"] == method]
 
     async def told(self, method, count=1):
         """Wait until the server has said something `count` times; return the last."""
