@@ -250,6 +250,9 @@ def lab_fim(
     everything: Annotated[
         bool, typer.Option("--all", help="Edits of tests and documentation, too.")
     ] = False,
+    others: Annotated[
+        bool, typer.Option("--others", help="Show what a row has of other files.")
+    ] = False,
 ) -> None:
     """Ask a model to continue at holes in files as a keystroke does, and compare with the truth."""
     import random
@@ -262,7 +265,7 @@ def lab_fim(
 
     problems = []
     for file in files:
-        found = list(infill.holes(file, everything=everything))
+        found = list(infill.holes(file, everything=everything, others=others))
         random.Random(0).shuffle(found)
         problems += found[: limit or None]
     models = ModelOptions(**{tier: model}) if model else ModelOptions()

@@ -62,6 +62,20 @@ def test_the_cursor_stands_where_the_edit_is_indented_to(tmp_path: Path) -> None
     assert (hole.solution, hole.group, hole.language) == ("return x * 2", "c1", "python")
 
 
+def test_what_other_files_hold_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
+    row = {
+        "prompt": "from m import area\nx = ",
+        "groundtruth": "area(2)",
+        "right_context": "\n",
+        "metadata": {"repository": "r"},
+        "crossfile_context": {"text": "# def area(side):\n"},
+    }
+    path = written(tmp_path, row)
+    (plain,), (shown,) = holes(path), holes(path, others=True)
+    assert (plain.context.extra, shown.context.extra) == ("", "# def area(side):\n")
+    assert plain.id != shown.id and plain.source != shown.source and plain.group == shown.group
+
+
 def test_a_row_of_no_known_form_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"rows\.jsonl:1 is no hole"):
         list(holes(written(tmp_path, {"text": "x"})))

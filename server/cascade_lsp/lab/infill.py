@@ -23,6 +23,7 @@ from cascade_lsp.sandbox import Sandbox
 from cascade_lsp.turn import Tier
 
 LANGUAGES = {".py": "python", ".js": "javascript", ".ts": "typescript", ".go": "go", ".rs": "rust"}
+OTHERS = " with other files"
 # The filters whose own contribution is measured, each by leaving it out.
 ABLATED = (
     "fences",
@@ -38,16 +39,17 @@ ABLATED = (
 )
 
 
-def holes(path: Path, *, everything: bool = False) -> Iterator[Problem]:
+def holes(path: Path, *, everything: bool = False, others: bool = False) -> Iterator[Problem]:
     """Yield the places of a file; of edits only those of code, not of tests or documentation,
-    unless `everything` is asked for. Raise UsageError where a row is of no known form."""
+    unless `everything` is asked for. With `others` what a row has of other files is shown to the
+    model, as a set of its own. Raise UsageError where a row is of no known form."""
     for number, row in enumerate(rows.read(path), start=1):
         if "middle" in row:
             code = row.get("kind", "code") == "code"
             if everything or (code and not row.get("is_test") and not row.get("is_docs")):
                 yield _edit(row, f"{path.name}:{number}", path)
         elif "groundtruth" in row:
-            yield _line(row, f"{path.name}:{number}", path)
+            yield _line(row, f"{path.name}:{number}", path, others=others)
         elif "canonical_solution" in row:
             form = adapters.santacoder if "tests" in row else adapters.infilling
             if problem := form(row):
@@ -76,18 +78,21 @@ def _edit(row: rows.Row, name: str, path: Path) -> Problem:
     )
 
 
-def _line(row: rows.Row, name: str, path: Path) -> Problem:
+def _line(row: rows.Row, name: str, path: Path, *, others: bool) -> Problem:
     """Return a place that wants what other files of its repository define."""
     known = row.get("metadata", {})
+    shown = row["crossfile_context"]["text"] if others else ""
+    mark = OTHERS if others else ""
     return Problem(
-        id=f"{known.get('repository', name)}#{name}",
+        id=f"{known.get('repository', name)}#{name}{mark}",
         prompt=row["prompt"],
         suffix=row["right_context"],
         test="",
         entry_point="",
         language="python",
-        source=path.name.split(".")[0],
+        source=path.name.split(".")[0] + mark,
         solution=row["groundtruth"],
+        extra=shown,
     )
 
 

@@ -28,7 +28,7 @@ class Problem:
 
     Benchmarks often cut at a line's end. An editor would stand on a line of its own there, indented
     like its block: `lead` and `trail` are the blanks and the line end that it adds, and belong to
-    the completion.
+    the completion. `extra` is what a model is shown of other files.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Problem:
     language: str
     source: str
     solution: str = ""
+    extra: str = ""
 
     @property
     def group(self) -> str:
@@ -68,6 +69,7 @@ class Problem:
             len(before),
             uri=f"lab:{self.id}",
             language=self.language,
+            extra=self.extra,
         )
 
     def completion(self, answer: str) -> str:
