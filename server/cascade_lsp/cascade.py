@@ -241,7 +241,7 @@ class Cascade:
         fails; its own body is the first attempt, of the tier "document". Its tests are written by
         the tier that the plan trusts with that, or the first one that is here; the default plan's
         where the one in force tests nothing."""
-        emptied = testable.emptied(context)
+        emptied = await asyncio.to_thread(testable.emptied, context)
         if isinstance(emptied, Untestable):
             return emptied
         stub, body = emptied

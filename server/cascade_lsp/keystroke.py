@@ -82,7 +82,7 @@ class KeystrokeServer(DraftingServer):
         found = ready or self._cache.get(place.context)
         if not invoked and why and (found is None or why in NEVER):
             return []  # what is known already is shown at other places, too
-        if ready or (found and why == "just accepted"):
+        if ready or (found and found.text and why == "just accepted"):
             invoked = False  # it lies ready: nobody asked for more
         if found is None or (invoked and not self._is_tested(found.candidate_id)):
             found = await self._ask(place, desk, found, invoked=invoked)

@@ -7,6 +7,7 @@ A verdict is about one that a suggestion has written, and holds until that funct
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ class MarkingServer(KeystrokeServer):
         document = self.document(uri)
         position = types.Position(whole_number(line), whole_number(character))
         context = self._context(document, document.source, document.offset_at_position(position))
-        emptied = testable.emptied(context)
+        emptied = await asyncio.to_thread(testable.emptied, context)
         if isinstance(emptied, testable.Untestable):
             return _untestable(emptied.reason)
         cascade = await self._ready(uri)
