@@ -292,7 +292,7 @@ def test_what_no_longer_fits_is_gone_before_the_server_answers(scripted, key, co
     assert neovim.logged("answered with") == answers
     if comes_again:  # not in the middle of the line above
         neovim.until(lambda: neovim.ghost)
-    assert neovim.ghost_place == neovim.cursor
+        assert neovim.ghost_place == neovim.cursor
 
 
 def test_a_menu_hides_the_suggestion(scripted):
