@@ -241,7 +241,7 @@ def lab_fim(
     ],
     out: Annotated[
         Path, typer.Option(help="Rows are added here; those it has are not asked anew.")
-    ],
+    ] = Path("holes.jsonl"),
     tier: Annotated[Literal["small", "large"], typer.Option(help="Who is asked.")] = "small",
     model: Annotated[str | None, typer.Option(help="Its model, if not the one in use.")] = None,
     limit: Annotated[
