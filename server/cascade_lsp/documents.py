@@ -3,13 +3,24 @@
 pygls splits lines as Python does, at form feeds and U+2028 too, and clamps a position past the
 end of a line one short. LSP knows three line ends and nothing else. A position outside the text
 means the nearest place inside it, and what the client sent is never changed.
+
+A cell of a notebook is read with the other cells in its language around it, as one text; its
+positions are its own.
 """
 
 from bisect import bisect_right
+from collections.abc import Awaitable, Callable
 from itertools import accumulate, pairwise
+from typing import Any
 
 from lsprotocol import types
 from pygls.workspace import TextDocument, Workspace
+
+# All notebooks with all their cells, in order; an editor that knows no notebooks sends texts.
+NOTEBOOKS = types.NotebookDocumentSyncOptions(
+    [types.NotebookDocumentFilterWithNotebook(notebook="*")]
+)
+BETWEEN_CELLS = "\n\n"
 
 
 def plain(text: str) -> str:
@@ -73,8 +84,47 @@ class EditorDocument(TextDocument):
         return self._known[1]
 
 
+class Cell(EditorDocument):
+    """A notebook's cell, whose text is that of the cells `before`, its own, and those `after`."""
+
+    def __init__(self, own: EditorDocument, before: str, after: str) -> None:
+        super().__init__(
+            own.uri,
+            before + own.source + after,
+            own.version,
+            own.language_id,
+            position_codec=own.position_codec,
+        )
+        self._own, self._before, self._after = own, before, after
+
+    def plain(self) -> "Cell":
+        """Return the cell with plain line ends, in which each position is the same."""
+        return Cell(self._own.plain(), plain(self._before), plain(self._after))
+
+    def offset_at_position(self, client_position: types.Position) -> int:
+        """Return the offset in the whole text of a position in the cell."""
+        return len(self._before) + self._own.offset_at_position(client_position)
+
+    def client_position_at_offset(self, offset: int) -> types.Position:
+        """Return the position in the cell of an offset in the whole text: of one outside the cell,
+        the nearest."""
+        within = max(0, min(offset - len(self._before), len(self._own.source)))
+        return self._own.client_position_at_offset(within)
+
+
 class EditorWorkspace(Workspace):
     """A workspace of such documents."""
+
+    def get_text_document(self, doc_uri: str) -> TextDocument:
+        """Return a document, from the disk if it is not open; of a notebook, a cell."""
+        document = super().get_text_document(doc_uri)
+        notebook = self.get_notebook_document(cell_uri=doc_uri)
+        if notebook is None:
+            return document
+        cells = map(super().get_text_document, [cell.document for cell in notebook.cells])
+        return _among(
+            [cell for cell in cells if cell.language_id == document.language_id], document
+        )
 
     def _create_text_document(
         self,
@@ -99,3 +149,45 @@ class EditorWorkspace(Workspace):
         """Change a document; one that the editor has closed meanwhile is left alone."""
         if self.get_text_document(text_doc.uri).version is not None:
             super().update_text_document(text_doc, change)
+
+
+def _among(cells: list[TextDocument], own: TextDocument) -> Cell:
+    """Return one of a notebook's cells with the others around it."""
+    assert isinstance(own, EditorDocument)
+    at = cells.index(own) if own in cells else len(cells)
+    before = "".join(cell.source + BETWEEN_CELLS for cell in cells[:at])
+    after = "".join(BETWEEN_CELLS + cell.source for cell in cells[at + 1 :])
+    return Cell(own, before, after)
+
+
+def of_cells(
+    opened: Callable[[types.DidOpenTextDocumentParams], None],
+    changed: Callable[[types.DidChangeTextDocumentParams], Awaitable[None]],
+    closed: Callable[[types.DidCloseTextDocumentParams], None],
+) -> dict[str, Callable[[Any], Awaitable[None]]]:
+    """Return what to do at a notebook's events, by name, from what is done at a document's: its
+    cells come, change and go as documents do."""
+
+    async def notebook_opened(params: types.DidOpenNotebookDocumentParams) -> None:
+        for cell in params.cell_text_documents:
+            opened(types.DidOpenTextDocumentParams(cell))
+
+    async def notebook_changed(params: types.DidChangeNotebookDocumentParams) -> None:
+        cells = params.change.cells or types.NotebookDocumentCellChanges()
+        if cells.structure:
+            for cell in cells.structure.did_open or ():
+                opened(types.DidOpenTextDocumentParams(cell))
+            for gone in cells.structure.did_close or ():
+                closed(types.DidCloseTextDocumentParams(gone))
+        for text in cells.text_content or ():
+            await changed(types.DidChangeTextDocumentParams(text.document, text.changes))
+
+    async def notebook_closed(params: types.DidCloseNotebookDocumentParams) -> None:
+        for cell in params.cell_text_documents:
+            closed(types.DidCloseTextDocumentParams(cell))
+
+    return {
+        types.NOTEBOOK_DOCUMENT_DID_OPEN: notebook_opened,
+        types.NOTEBOOK_DOCUMENT_DID_CHANGE: notebook_changed,
+        types.NOTEBOOK_DOCUMENT_DID_CLOSE: notebook_closed,
+    }

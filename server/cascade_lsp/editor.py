@@ -29,7 +29,7 @@ from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 from pygls.uris import to_fs_path
 
 from cascade_lsp import __version__
-from cascade_lsp.documents import EditorDocument, EditorWorkspace
+from cascade_lsp.documents import NOTEBOOKS, EditorDocument, EditorWorkspace
 from cascade_lsp.errors import CascadeError, ModelError
 
 _LOG = logging.getLogger(__name__)
@@ -159,6 +159,7 @@ class EditorServer(LanguageServer):
             __version__,
             protocol_cls=EditorProtocol,
             converter_factory=lenient_converter,
+            notebook_document_sync=NOTEBOOKS,
         )
         self.light = Status()
         self._working = 0

@@ -20,6 +20,7 @@ from lsprotocol import types
 
 from cascade_lsp import __version__
 from cascade_lsp.desk import Completer
+from cascade_lsp.documents import of_cells
 from cascade_lsp.editor import log_to, own_channels
 from cascade_lsp.errors import CascadeError, ModelError
 from cascade_lsp.keystroke import ACCEPT
@@ -230,6 +231,7 @@ class CascadeServer(MarkingServer):
             types.TEXT_DOCUMENT_DID_OPEN: self.did_open,
             types.TEXT_DOCUMENT_DID_CHANGE: self.did_change,
             types.TEXT_DOCUMENT_DID_CLOSE: self.did_close,
+            **of_cells(self.did_open, self.did_change, self.did_close),
             "textDocument/didShowCompletion": self.did_show,
             "textDocument/didPartiallyAcceptCompletion": self.did_partially_accept,
             "cascade/didRejectCompletion": self.did_reject,
