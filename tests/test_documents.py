@@ -110,3 +110,49 @@ def test_a_workspace_hands_its_encoding_to_its_documents(encoding, column):
     found = workspace.get_text_document("file:///a.py")
     assert (found.version, found.language_id) == (3, "python")
     assert found.offset_at_position(types.Position(0, column)) == 1
+
+
+def notebook(*cells, encoding="utf-16"):
+    """Return a workspace with a notebook; each cell is its name and its text, "m" is markdown."""
+    workspace = EditorWorkspace(None, position_encoding=encoding)
+    kinds = types.NotebookCellKind
+    documents = [
+        types.TextDocumentItem(name, "markdown" if name == "m" else "python", 1, text)
+        for name, text in cells
+    ]
+    listed = [types.NotebookCell(kinds.Code, name) for name, _ in cells]
+    opened = types.NotebookDocument("file:///a.ipynb", "jupyter-notebook", 1, listed)
+    workspace.put_notebook_document(types.DidOpenNotebookDocumentParams(opened, documents))
+    return workspace
+
+
+def test_a_cell_is_read_with_the_cells_in_its_language_around_it():
+    workspace = notebook(("a", "x = 1"), ("m", "# Title"), ("b", "y = "), ("c", "z\n"))
+    cell = workspace.get_text_document("b")
+    assert cell.source == "x = 1\n\ny = \n\nz\n"
+    assert (cell.version, cell.language_id) == (1, "python")
+    assert cell.source[: cell.offset_at_position(types.Position(0, 99))] == "x = 1\n\ny = "
+    assert workspace.get_text_document("m").source == "# Title"
+
+
+@given(TEXTS, TEXTS, TEXTS, PLACES, ENCODINGS)
+def test_a_position_in_a_cell_is_the_one_in_its_own_text(before, own, after, place, encoding):
+    workspace = notebook(("a", before), ("b", own), ("c", after), encoding=encoding)
+    cell, alone = workspace.get_text_document("b"), document(own, encoding)
+    position = types.Position(*place)
+    offset = cell.offset_at_position(position)
+    assert cell.source[:offset].endswith(own[: alone.offset_at_position(position)])
+    at = alone.client_position_at_offset(alone.offset_at_position(position))
+    assert cell.client_position_at_offset(offset) == at
+    assert cell.plain().offset_at_position(at) <= offset
+    assert cell.plain().client_position_at_offset(cell.plain().offset_at_position(at)) == at
+
+
+@given(TEXTS, TEXTS, TEXTS, st.integers(0, 100))
+def test_an_offset_outside_a_cell_is_the_nearest_position_in_it(before, own, after, offset):
+    workspace = notebook(("a", before), ("b", own), ("c", after))
+    cell, alone = workspace.get_text_document("b"), document(own)
+    found = cell.client_position_at_offset(min(offset, len(cell.source)))
+    assert alone.client_position_at_offset(alone.offset_at_position(found)) == found
+    if offset < len(before):
+        assert found == types.Position(0, 0)

@@ -122,9 +122,8 @@ class EditorWorkspace(Workspace):
         if notebook is None:
             return document
         cells = map(super().get_text_document, [cell.document for cell in notebook.cells])
-        return _among(
-            [cell for cell in cells if cell.language_id == document.language_id], document
-        )
+        alike = [cell for cell in cells if cell.language_id == document.language_id]
+        return _among(alike, document)
 
     def _create_text_document(
         self,

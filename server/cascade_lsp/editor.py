@@ -202,7 +202,8 @@ class EditorServer(LanguageServer):
     def root_of(self, uri: str) -> Path | None:
         """Return the folder that holds a document, of those that the editor has open the innermost;
         the first one if none does."""
-        path = to_fs_path(uri) or ""
+        notebook = self.workspace.get_notebook_document(cell_uri=uri)
+        path = to_fs_path(notebook.uri if notebook else uri) or ""
         holding = [folder for folder in self.folders if Path(path).is_relative_to(folder)]
         return max(holding, key=lambda folder: len(folder.parts), default=self.root)
 
