@@ -116,6 +116,7 @@ class BehindServer(EditorServer):
             options=self.settings.context,
             extra=context.extra,
             density=desk.density,
+            first_line=context.first_line,
         )
         if self._cache.get(accepted):
             return

@@ -379,7 +379,7 @@ class Cascade:
             created=place.created,
             uri=context.uri,
             language=context.language,
-            line=context.document.count("\n", 0, context.offset) + 1,
+            line=context.document.count("\n", 0, context.offset) + 1 - context.first_line,
             column=len(context.line_head) + 1,
             trigger=place.trigger,
             plan=place.plan.name,

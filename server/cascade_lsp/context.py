@@ -42,7 +42,8 @@ class Context:
 
     `extra` is what a model sees of other files, before the prefix. It makes no other place: what
     was suggested stays good when it changes, so no cache asks for it; and it may be left out where
-    less may be shown than the document.
+    less may be shown than the document. `first_line` is where the editor's own text begins in the
+    document, which is longer where that is a notebook's cell.
     """
 
     document: str
@@ -53,6 +54,7 @@ class Context:
     uri: str
     version: int
     extra: str = ""
+    first_line: int = 0
 
     @property
     def line_head(self) -> str:
@@ -80,6 +82,7 @@ def gather(
     options: ContextOptions | None = None,
     extra: str = "",
     density: float = CHARS_PER_TOKEN,
+    first_line: int = 0,
 ) -> Context:
     """Cut the context of the character offset `offset`, clamped into `text`, whose density is in
     characters per token."""
@@ -94,6 +97,7 @@ def gather(
         uri=uri,
         version=version,
         extra=extra,
+        first_line=first_line,
     )
 
 

@@ -31,6 +31,7 @@ def plain(text: str) -> str:
 class EditorDocument(TextDocument):
     """A text document whose lines end with \\r\\n, \\n or \\r, and nothing else."""
 
+    first_line = 0  # of the text where the editor's own begins
     _known: tuple[str, tuple[int, ...]] = ("", (0,))
 
     @property
@@ -96,6 +97,7 @@ class Cell(EditorDocument):
             position_codec=own.position_codec,
         )
         self._own, self._before, self._after = own, before, after
+        self.first_line = plain(before).count("\n")
 
     def plain(self) -> "Cell":
         """Return the cell with plain line ends, in which each position is the same."""

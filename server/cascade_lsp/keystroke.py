@@ -228,6 +228,7 @@ class KeystrokeServer(DraftingServer):
             language=document.language_id or "",
             options=self.settings.context,
             density=self._desk(document.uri).density,
+            first_line=document.first_line,
         )
         limit = self.settings.context.neighbour_chars
         return replace(context, extra=self._neighbours.extra(context, limit)) if limit else context

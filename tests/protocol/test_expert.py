@@ -14,7 +14,7 @@ from cascade_lsp import testable
 from cascade_lsp.sandbox import SandboxOptions, make_sandbox
 from cascade_lsp.testable import Target
 from tests.marked import CURSOR
-from tests.protocol.editors import INVOKED, far_editor
+from tests.protocol.editors import INVOKED, Refusal, far_editor
 from tests.protocol.expert_places import Notebook, Session, cell_uri, settled
 from tests.test_cascade import RIGHT, WRONG, cascade_of, model
 
@@ -306,6 +306,16 @@ async def test_typing_through_a_suggestion_in_a_cell_asks_no_model_and_is_noted(
     await settled(lambda: "accepted" in [e.kind for e in session.ledger.events(decision)])
 
 
+async def test_a_decision_in_a_cell_names_the_line_in_that_cell(notebook):
+    notebook.open(*CELLS[:2], ("b", "python", "y = 1\nx = "))
+    (item,) = await notebook.ask("b", 1, 4)
+    (decision,) = item["command"]["arguments"]
+    ledger = notebook.session.ledger
+    await settled(lambda: ledger.get(decision))
+    record = ledger.get(decision)
+    assert (record.uri, record.line, record.column) == (cell_uri("b"), 2, 5)
+
+
 async def test_a_key_in_another_cell_leaves_the_suggestion_where_it_was(notebook):
     notebook.open(*CELLS)
     notebook.session.engine.pause_s = 0.1
@@ -350,22 +360,43 @@ async def test_a_function_in_a_cell_is_marked_and_replaced_in_that_cell(tmp_path
     await sandbox.close()
 
 
-async def test_a_closed_notebook_leaves_nothing_behind(notebook):
+LEFT = {
+    "closed": lambda notebook: notebook.close("a", "m", "b", "c"),
+    "removed": lambda notebook: notebook.change(2, 1, closed=["b"]),
+}
+
+
+@pytest.mark.parametrize("leave", LEFT.values(), ids=LEFT)
+async def test_a_cell_that_is_gone_leaves_nothing_running(notebook, leave):
     notebook.open(*CELLS)
-    await notebook.ask("b", 0, 4)
-    notebook.close("a", "m", "b", "c")
+    engine, ask = notebook.session.engine, notebook.session.editor.ask_completion
+    engine.pause_s = 60
+    asked = ask(0, 4, textDocument={"uri": cell_uri("b")})
+    await settled(lambda: engine.asked)
+    leave(notebook)
+    with pytest.raises(Refusal):
+        await asked
+    await settled(lambda: engine.cancelled)
     assert await notebook.ask("b", 0, 4) == []
-    assert notebook.session.server.workspace.text_documents == {}
-    assert set(notebook.session.server._desks) <= {cell_uri("b")}
 
 
-async def test_a_notebook_is_of_the_folder_that_holds_it(tmp_path):
+COMING = {
+    "at once": lambda notebook: notebook.open(*CELLS),
+    "later": lambda notebook: [
+        notebook.open(),
+        notebook.change(0, 0, [("b", "python")], opened=CELLS[2:3]),
+    ],
+}
+
+
+@pytest.mark.parametrize("come", COMING.values(), ids=COMING)
+async def test_the_model_is_loaded_for_the_folder_of_a_notebook_when_cells_come(tmp_path, come):
     session = Session(tmp_path, " 2\n")
     folders = [tmp_path / "one", tmp_path / "two"]
     await session.begin(folders=folders, notebookDocument={"synchronization": {}})
     notebook = Notebook(session, uri=(folders[1] / "a.ipynb").as_uri())
-    notebook.open(*CELLS)
-    await notebook.ask("b", 0, 4)
+    come(notebook)
+    await settled(lambda: session.roots)
     assert session.roots == [folders[1]]
     await session.server.close()
 
