@@ -156,7 +156,8 @@ class Neighbours:
 
     def _is_useful(self, chunk: Chunk, context: Context, workspace: Workspace) -> bool:
         """Say whether a chunk is of another document, in its language, and may still be seen."""
-        other = chunk.uri != context.uri and chunk.language == family(context.language)
+        apart = chunk.uri.split("#")[0] != context.uri.split("#")[0]  # not two cells of a notebook
+        other = apart and chunk.language == family(context.language)
         return other and workspace.may_be_seen(path_of(chunk.uri) or Path(chunk.uri))
 
 

@@ -306,6 +306,18 @@ async def test_typing_through_a_suggestion_in_a_cell_asks_no_model_and_is_noted(
     await settled(lambda: "accepted" in [e.kind for e in session.ledger.events(decision)])
 
 
+async def test_another_cell_is_not_shown_once_more_as_another_file(tmp_path):
+    session = Session(tmp_path, " 2\n")
+    options = {"context": {"neighbour_chars": 4000}}
+    await session.begin(options=options, notebookDocument={"synchronization": {}})
+    notebook = Notebook(session)
+    notebook.open(("a", "python", "first = 1"), ("b", "python", "\n" * 40 + "second = "))
+    await notebook.ask("a", 0, 9)
+    await notebook.ask("b", 40, 9)
+    assert sum(text.count("first = 1") for _, text in session.asked[-1]) == 1
+    await session.server.close()
+
+
 async def test_a_decision_in_a_cell_names_the_line_in_that_cell(notebook):
     notebook.open(*CELLS[:2], ("b", "python", "y = 1\nx = "))
     (item,) = await notebook.ask("b", 1, 4)
