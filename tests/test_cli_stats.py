@@ -12,7 +12,6 @@ from rich.console import Console
 
 from cascade_lsp import cli_stats
 from cascade_lsp.ledger import Event, Ledger, LedgerOptions
-from cascade_lsp.moments import outcome
 from cascade_lsp.statistics import report
 from tests.test_statistics import FAILED, PASSED, UNTESTED, decision
 
@@ -112,21 +111,3 @@ def test_the_command_reads_the_ledger(
     assert json.loads(capsys.readouterr().out)["total"]["accepted"] == 1
     cli_stats.stats("1d", tmp_path / "page.html", as_json=False)
     assert "4 suggestions" in (tmp_path / "page.html").read_text("utf-8")
-
-
-OUTCOMES = [
-    ("all of it was typed or accepted", "x = ", "x = 12", "accepted"),
-    ("its beginning was typed", "x = ", "x = 1", ""),
-    ("nothing was typed yet", "x = ", "x = ", ""),
-    ("something else was typed", "x = ", "x = 3", "rejected"),
-    ("something was taken back", "x = ", "x =", ""),
-    ("something changed elsewhere", "x = ", "y = 1", ""),
-]
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "made"), [o[1:] for o in OUTCOMES], ids=[o[0] for o in OUTCOMES]
-)
-def test_what_an_edit_made_of_a_suggestion(before: str, now: str, made: str) -> None:
-    for behind in ("", "\ny = 2\n"):
-        assert outcome("12", 4, before + behind, now + behind) == made
