@@ -511,3 +511,18 @@ async def test_a_function_that_cannot_be_judged_says_why(
     found = await cascade_of(model(RIGHT), model(RIGHT), sandbox).check(place(document))
     assert isinstance(found, Untestable)
     assert reason in found.reason
+
+
+FIRST_LINES = [
+    ("one that cannot be right is not", "    y = n)\n    return y\n", "", ""),
+    ("one that is only begun is", "    y = g(\n        n)\n", "y = g(", "y = g(\n        n)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "early", "whole"), [r[1:] for r in FIRST_LINES], ids=[r[0] for r in FIRST_LINES]
+)
+async def test_a_first_line_is_shown_early(line: str, early: str, whole: str) -> None:
+    cascade = cascade_of(model("", line=line), model(""), None)
+    first, *_, last = [draft async for draft in cascade.drafts(place("def f(n):\n    ║\n"))]
+    assert (first.settled, last.text) == (early, whole)

@@ -51,17 +51,21 @@ def table(rows):
     )
 
 
-FENCES = [
-    ("a fence before the code goes", "x = ║", "```python\n3\n```\nIt is 3.", "3\n"),
-    ("a fence inside a line is text", "x = ║", "'```'", "'```'"),
-]
+@table(
+    [
+        ("before the code", "x = ║", "```python\n3\n```\nIt is 3.", "3"),
+        ("two of them", "x = ║", "```\n```python\n3", "3"),
+        ("inside a line it is text", "x = ║", "'```'", "'```'"),
+    ]
+)
+def test_fences_are_taken_off(marked: str, written: str, kept: str) -> None:
+    assert filters.fences(written, place(marked)) == kept
 
 
-@pytest.mark.parametrize(("marked", "written"), [r[1:3] for r in FENCES])
-def test_fences_are_taken_off(marked: str, written: str) -> None:
-    kept = filters.fences(written)
-    assert kept.strip() in ("3", "'```'")
-    assert not kept.startswith("```")
+def test_in_a_text_fences_and_talk_are_text() -> None:
+    context = place("Here is how:\n\n║", language="markdown")
+    written = "```sh\nmake\n```\nNote: it takes a while."
+    assert filters.clean(written, context) == written
 
 
 @table(
@@ -84,6 +88,22 @@ def test_talk_about_the_code_is_cut(marked: str, written: str, kept: str) -> Non
         ("tabs become two blanks", "if (a) {\n  x\n  ║", "b {\n\t\tc", "b {\n    c"),
         ("a document that mixes them stays", "a\n\tb\n    c\n\t║", "d\n    e", "d\n    e"),
         ("its own style stays", "def f():\n    ║", "a\n    b", "a\n    b"),
+        ("four blanks become two", "f() {\n  ║", "if {\n      a\n  }", "if {\n    a\n  }"),
+        ("two blanks become four", "f:\n    ║", "if a:\n      b\n    c", "if a:\n        b\n    c"),
+        (
+            "also where the text repeats them",
+            "f() {\n  ║",
+            "  if {\n      a\n  }",
+            "  if {\n    a\n  }",
+        ),
+        ("where none is shown any will do", "func f() {║", "\n\ta()\n}", "\n\ta()\n}"),
+        ("a line that hangs stays", "f() {\n  ║", "g(a,\n      b)", "g(a,\n      b)"),
+        (
+            "what hangs in the document is no level",
+            "def f(a,\n      b):\n    ║",
+            "if a:\n        b",
+            "if a:\n        b",
+        ),
     ]
 )
 def test_lines_are_indented_as_the_document_is(marked: str, written: str, kept: str) -> None:
@@ -96,6 +116,13 @@ def test_lines_are_indented_as_the_document_is(marked: str, written: str, kept: 
         ("short ones that go on alike", "    ║\n    x\n    yy = 1\n", "a\n    x\n    yy = 1", "a"),
         ("a short one alone may be needed", "    ║\n    x\n    y = 1\n", "a\n    x", "a\n    x"),
         ("nothing behind", "    ║\n", "a\n    b", "a\n    b"),
+        ("the rest of a line that stands there", "    ret║\n    return a\n", "urn a", ""),
+        (
+            "the same deeper inside is another",
+            "    ║\n    return a\n",
+            "if b:\n        return a\n    c",
+            "if b:\n        return a\n    c",
+        ),
     ]
 )
 def test_lines_that_the_document_has_next_are_not_written_again(
@@ -124,6 +151,7 @@ REPEATED = [
     ("after other lines", "start\n" + "go()\n" * 3, "start\ngo()"),
     ("twice is no repetition", "a = 1\na = 1\nb = 2", "a = 1\na = 1\nb = 2"),
     ("brackets may close often", "}\n}\n}\n}", "}\n}\n}\n}"),
+    ("a group before a line", "a()\nb()\n" * 3 + "c()\n" * 3, "a()\nb()"),
 ]
 
 
@@ -134,29 +162,34 @@ def test_what_comes_again_and_again_is_written_once(written: str, kept: str) -> 
     assert filters.repetition(written) == kept
 
 
-OVERLAPS = [
-    ("a bracket that closes the line's", "a, b)", ")", "a, b"),
-    ("a bracket that closes its own", "len(x)", ")", "len(x)"),
-    ("both", "len(x))", ")", "len(x)"),
-    ("an index", "c[0]", "]", "c[0]"),
-    ("a call behind an operator", '"a" + str(b)', ")", '"a" + str(b)'),
-    ("a quote", "abc'", "')", "abc"),
-    ("words", "value, key", "key)", "value, "),
-    ("nothing", "a, b", ")", "a, b"),
-]
-
-
-@pytest.mark.parametrize(
-    ("written", "tail", "kept"), [r[1:] for r in OVERLAPS], ids=[r[0] for r in OVERLAPS]
+@table(
+    [
+        ("a bracket that closes the line's", "f(║)", "a, b)", "a, b"),
+        ("a bracket that closes its own", "print(║)", "len(x)", "len(x)"),
+        ("both", "print(║)", "len(x))", "len(x)"),
+        ("all behind the line's", "print(║)", "x)  # shown", "x"),
+        ("one that the line needs, too", "print(len(║)", "x)", "x)"),
+        ("one of two", "print(len(║)", "x))", "x)"),
+        ("a bracket in quotes", "print(║)", "':)')", "':)'"),
+        ("an index", "b[║]", "c[0]", "c[0]"),
+        ("a call behind an operator", "f(║)", '"a" + str(b)', '"a" + str(b)'),
+        ("a bracket of the line before", "║)", "a, b)", "a, b"),
+        ("a quote", "f('║')", "abc'", "abc"),
+        ("all behind a quote", "print('║')", "abc', file=f)", "abc"),
+        ("a longer quote", '"""║"""', 'Say "no".""', 'Say "no".'),
+        ("quotes where none is open", "f(║'a')", "'b' + ", "'b' + "),
+        ("words", "d = {║key)", "value, key", "value, "),
+        ("nothing", "f(║)", "a, b", "a, b"),
+    ]
 )
-def test_what_the_line_has_already_is_not_doubled(written: str, tail: str, kept: str) -> None:
-    assert filters.overlap(written, tail) == kept
+def test_what_the_line_has_already_is_not_doubled(marked: str, written: str, kept: str) -> None:
+    assert filters.overlap(written, place(marked)) == kept
 
 
 @table(
     [
         ("the line that was being written goes", "def f(x):\n    ║", "y = x\n    return", "y = x"),
-        ("an only line stays", "x = ║", "compute(a", ""),
+        ("an only line stays", "x = ║", "compute(a", "compute(a"),
         ("an only line that is whole", "x = ║", "compute(a)", "compute(a)"),
         (
             "a head without its block goes, too",
@@ -204,15 +237,28 @@ LINES = st.lists(
 
 
 @given(before=LINES, behind=LINES, written=st.one_of(LINES, st.text(max_size=40)))
-def test_filtering_once_is_enough_and_takes_only_from_the_text(
+def test_what_is_applied_takes_nothing_from_the_document(
     before: str, behind: str, written: str
 ) -> None:
     context = place(f"{before}║{behind}")
-    once = filters.clean(written, context)
-    assert filters.again(once, context) == once
-    completed = context.completed(once)
+    completed = context.completed(filters.whole(filters.clean(written, context), context, cut=True))
     assert completed.startswith(context.document[: context.offset])
     assert completed.endswith(context.document[context.offset :])
+
+
+@given(before=LINES, behind=LINES, written=st.one_of(LINES, st.text(max_size=40)))
+def test_filtering_once_is_enough(before: str, behind: str, written: str) -> None:
+    context = place(f"{before}║{behind}")
+    once = filters.clean(written, context)
+    assert filters.again(once, context) == once
+    for one in (
+        filters.fences, filters.prose, filters.indentation, filters.block, filters.following,
+        filters.previous, filters.overlap, filters.veto,
+    ):  # fmt: skip
+        once = one(written, context)
+        assert one(once, context) == once, one.__name__
+    once = filters.repetition(written)
+    assert filters.repetition(once) == once
 
 
 def test_a_text_whose_last_line_was_cut_is_over() -> None:

@@ -110,17 +110,18 @@ class Cascade:
         prompt = fim.render(context, tier.line, facts.write_per_s)
         draft = Draft(_new_id(), "", tier.name, (), Usage(), time.time())
         draft = replace(draft, asked_chars=sum(len(piece.text) for piece in prompt.pieces))
-        raw = ""
+        raw = settled = ""
         async with aclosing(tier.engine.generate([prompt], priority=priority)) as stream:
             async for item in stream:
                 if isinstance(item, Usage):
                     draft = replace(draft, usage=item)
                     continue
                 raw += item.text
-                text = filters.clean(raw, context)
-                settled = filters.clean(filters.whole_lines(raw), context)
-                logprobs = (*draft.logprobs, item.logprob)
-                draft = replace(draft, text=text, settled=settled, logprobs=logprobs)
+                if "\n" in item.text:
+                    settled = filters.clean(filters.whole_lines(raw), context)
+                    draft = replace(draft, settled=filters.veto(settled, context, True))
+                text, logprobs = filters.clean(raw, context), (*draft.logprobs, item.logprob)
+                draft = replace(draft, text=text, logprobs=logprobs)
                 yield draft
                 if filters.is_cut(raw, settled):
                     break

@@ -6,17 +6,24 @@ before and is about to be shown once more, in a document that may have changed b
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
+from cascade_lsp.brackets import CLOSERS, brackets
 from cascade_lsp.context import Context
 
 REPEATS = 3  # of a line or a group of lines, from which on a model is going round
 GROUP_LINES = 6  # of a group that comes again
-_FENCE = re.compile(r"^\s*```[\w+-]*\n")
+RECENT_LINES = 50  # before the cursor, that show how the document is indented
+SHORT_CHARS = 2  # of a line that says nothing by itself, like a bracket
+QUOTES = ("'", '"', "`")
+TEXTS = ("git-commit", "html", "latex", "markdown", "plaintext", "restructuredtext", "yaml")
+_FENCE = re.compile(r"^(?:\s*```[\w+-]*\n)+")
+_LOOP = re.compile(r"(\S[^\n]{7,}?)\1{3,}[^\n]*\Z")
 _PROSE = re.compile(
     r"^(Here(?:'s| is| are)\b|Sure\b|Certainly\b|Explanation\b|Note:|This (?:code|function)\b).*$"
 )
-_PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
 def clean(text: str, context: Context) -> str:
@@ -26,10 +33,10 @@ def clean(text: str, context: Context) -> str:
     again and again, prose and fences, and what repeats the rest of the cursor's line are cut; so
     is white space at the end. Indentation is the document's.
     """
-    text = fences(text.replace("\r\n", "\n"))
-    text = blanks(indentation(prose(text, context), context), context)
+    text = prose(fences(text.replace("\r\n", "\n"), context), context)
+    text = blanks(indentation(text, context), context)
     if context.line_tail.strip():
-        return overlap(text.split("\n", 1)[0], context.line_tail)
+        return overlap(text.split("\n", 1)[0], context)
     text = following(block(text, context), context)
     return previous(repetition(text), context).rstrip()
 
@@ -39,13 +46,13 @@ def whole(text: str, context: Context, *, cut: bool) -> str:
     lines that adds no syntax errors; `cut` says that it was ended by its limit."""
     if cut:
         text = last_line(text, context)
-    return veto(text, context)
+    return veto(text, context, cut)
 
 
 def again(text: str, context: Context) -> str:
     """Return what of an earlier suggestion still fits the text behind the cursor."""
     if context.line_tail.strip():
-        return overlap(text, context.line_tail)
+        return overlap(text, context)
     return following(text, context)
 
 
@@ -65,14 +72,16 @@ def is_cut(text: str, settled: str) -> bool:
 # -- one filter each ----------------------------------------------------------------------------
 
 
-def fences(text: str) -> str:
-    """Take off a code block's fence before the text, and all from the next one on."""
+def fences(text: str, context: Context) -> str:
+    """Take off a code block's fence before the code, and all from the next one on."""
+    if context.language in TEXTS:
+        return text
     return _FENCE.sub("", text).split("\n```", 1)[0]
 
 
 def prose(text: str, context: Context) -> str:
-    """Cut where the model begins to talk about the code, at the margin; in prose it may."""
-    if context.language in ("markdown", "plaintext", "restructuredtext", "latex"):
+    """Cut where the model begins to talk about the code, at the margin."""
+    if context.language in TEXTS:
         return text
     lines = text.split("\n")
     for i, line in enumerate(lines):
@@ -82,22 +91,50 @@ def prose(text: str, context: Context) -> str:
 
 
 def indentation(text: str, context: Context) -> str:
-    """Indent lines as the document does, where it uses tabs or blanks alone and the text the
-    other."""
-    before = context.document[: context.offset]
-    indented = re.findall(r"^[ \t]+(?=\S)", before, re.MULTILINE)[-50:] or [context.line_head]
-    tabs = sum("\t" in one for one in indented)
-    if tabs == len(indented) and re.search(r"^ {2,}", text, re.MULTILINE):
-        level = _level(re.findall(r"^ +(?=\S)", text, re.MULTILINE))
-        return re.sub(r"^ +", lambda m: "\t" * (len(m[0]) // level), text, flags=re.MULTILINE)
-    if not tabs and re.search(r"^\t", text, re.MULTILINE):
-        level = _level(indented)
-        return re.sub(r"^\t+", lambda m: " " * (level * len(m[0])), text, flags=re.MULTILINE)
-    return text
+    """Indent lines as the document does: by tabs, or by as many blanks a level."""
+    there = _blanks(context.line_head)
+    before = [line for line in context.prefix.split("\n")[:-1] if line.strip()][-RECENT_LINES:]
+    ours = [one for one in map(_blanks, before) if one] or [there]
+    first, *rest = text.split("\n")
+    theirs = [_blanks(line) for line in rest if line.strip()]
+    begun = first if first.startswith(context.line_head) else context.line_head + first
+    level, written = _step([*before, context.line_head + "_"]), _step([begun, *rest])
+    if all("\t" in one for one in ours):
+        width = written or _guess(theirs)
+        return re.sub(r"^ +", lambda m: "\t" * (len(m[0]) // width), text, flags=re.MULTILINE)
+    if any("\t" in one or not one for one in ours):
+        return text  # it mixes them, or shows none
+    if any("\t" in one for one in theirs):
+        width = level or _guess(ours)
+        return re.sub(r"^\t+", lambda m: " " * (len(m[0]) * width), text, flags=re.MULTILINE)
+    if not level or not written or level == written:
+        return text
+    deeper = re.compile(rf"^({there})((?: {{{written}}})+)", re.MULTILINE)
+    scaled = deeper.sub(lambda m: m[1] + " " * (len(m[2]) // written * level), text[len(first) :])
+    return first + scaled
 
 
-def _level(indented: Sequence[str]) -> int:
-    """Return how many blanks are one level of indentation where lines begin with such ones."""
+def _blanks(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _step(lines: Sequence[str]) -> int:
+    """Return by how much lines are indented deeper behind one that opens a block; 0 if none is."""
+    written = [line for line in lines if line.strip()]
+    steps = Counter(
+        len(_blanks(line)) - len(_blanks(head))
+        for head, line in pairwise(written)
+        if head.rstrip().endswith(("{", ":")) and _is_deeper(_blanks(line), _blanks(head))
+    )
+    return steps.most_common(1)[0][0] if steps else 0
+
+
+def _is_deeper(blanks: str, others: str) -> bool:
+    return blanks.startswith(others) and len(blanks) > len(others)
+
+
+def _guess(indented: Sequence[str]) -> int:
+    """Return how many blanks are one level where lines begin with such ones."""
     return 2 if any(len(one) % 4 for one in indented) else 4
 
 
@@ -134,76 +171,65 @@ def following(text: str, context: Context) -> str:
     A short one, like a bracket, may be needed again: it counts where it closes what the text left
     balanced, or where the document's line after it comes next, too.
     """
-    behind = [line.rstrip() for line in context.document[context.offset :].split("\n")[1:]]
-    written = [line for line in behind if line.strip()][:2]
+    behind = [line.rstrip() for line in context.suffix.split("\n")[1:]]
+    written = [line for line in behind if line][:2]
     if not written:
         return text
     lines = text.split("\n")
-    for i, line in enumerate(lines):
-        if line.strip() != written[0].strip():
+    whole = [line.rstrip() for line in (context.line_head + text).split("\n")]
+    for i, line in enumerate(whole):
+        if line != written[0]:
             continue
-        closes = context.language != "python" and line.rstrip() == written[0]
-        rest = [one.strip() for one in lines[i + 1 :] if one.strip()]
-        goes_on = line.rstrip() == written[0] and rest[:1] == [one.strip() for one in written[1:]]
-        balanced = closes and is_balanced("\n".join(lines[:i]))
-        if len(written[0].strip()) > 2 or balanced or (goes_on and rest):
+        goes_on = [one for one in whole[i + 1 :] if one][:1] == written[1:2] != []
+        closes = context.language != "python" and not brackets("\n".join(lines[:i])).wanted
+        if len(line.strip()) > SHORT_CHARS or closes or goes_on:
             return "\n".join(lines[:i])
     return text
 
 
 def previous(text: str, context: Context) -> str:
     """Drop a text that only writes the lines before the cursor once more."""
-    before = [line.strip() for line in context.document[: context.offset].split("\n")]
     if context.line_head.strip():
         return text
+    before = [line.strip() for line in context.prefix.split("\n")]
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     written = [line for line in before if line]
-    again = lines == written[-len(lines) :] and sum(map(len, lines)) > 2
+    again = lines == written[-len(lines) :] and sum(map(len, lines)) > SHORT_CHARS
     return "" if lines and again else text
 
 
 def repetition(text: str) -> str:
     """Cut after the first time of what a model writes again and again: lines, groups of lines, or
     within one line."""
-    lines = text.split("\n")
-    for size in range(1, GROUP_LINES + 1):
-        for i in range(len(lines) - REPEATS * size + 1):
-            group = [line.strip() for line in lines[i : i + size]]
-            if not any(len(line) > 1 for line in group):
-                continue
-            times = 1
-            while [x.strip() for x in lines[i + times * size : i + (times + 1) * size]] == group:
-                times += 1
-            if times >= REPEATS:
-                return "\n".join(lines[: i + size])
-    return re.sub(r"(\S[^\n]{7,}?)\1{3,}[^\n]*$", r"\1", text)
+    lines = [line.strip() for line in text.split("\n")]
+    for end in range(1, len(lines) + 1):
+        for size in range(1, min(GROUP_LINES, end // REPEATS) + 1):
+            groups = [lines[end - n * size : end - (n - 1) * size] for n in range(1, REPEATS + 1)]
+            if all(group == groups[0] for group in groups) and len("".join(groups[0])) > 1:
+                return "\n".join(text.split("\n")[: end - (REPEATS - 1) * size])
+    return _LOOP.sub(r"\1", text)
 
 
-def overlap(text: str, tail: str) -> str:
-    """Cut the longest end of the text with which the rest of the line begins.
+def overlap(text: str, context: Context) -> str:
+    """Cut what the rest of the cursor's line has already: all from the bracket or quote on that
+    closes what is closed there, else the longest end with which the rest begins.
 
-    A bracket is left that the text itself has opened: the one in the line closes another.
+    What the line needs to stay balanced is left.
     """
+    head, tail = context.line_head, context.line_tail
+    closed = len(brackets(tail).unopened)
+    if tail.lstrip()[:1] in CLOSERS.values():
+        own = max(0, len(brackets(head).wanted) - closed)
+        text = text[: next(iter(brackets(text).unopened[own:]), len(text))]
+    elif (quote := tail[:1]) in QUOTES and head.count(quote) % 2:
+        mark = quote * 3 if tail.startswith(quote * 3) else quote
+        text = text.split(mark, 1)[0]
+    open_ = len(brackets(head + text).wanted)
     for n in range(min(len(text), len(tail)), 0, -1):
-        if text.endswith(tail[:n]) and not _takes(text, n):
-            return text[:-n]
+        balanced = len(brackets(head + text[:-n]).wanted) <= max(open_, closed)
+        if balanced and text.endswith(tail[:n]):
+            return overlap(text[:-n], context)
     return text
-
-
-def _takes(text: str, n: int) -> bool:
-    """Say whether without its last `n` characters a text would leave open what it opens."""
-    return _open(text[:-n]) > _open(text)
-
-
-def _open(text: str) -> int:
-    """Return how many brackets a text opens and does not close."""
-    open_ = list[str]()
-    for letter in text:
-        if letter in "([{":
-            open_.append(letter)
-        elif letter in _PAIRS and open_ and open_[-1] == _PAIRS[letter]:
-            open_.pop()
-    return len(open_)
 
 
 def last_line(text: str, context: Context) -> str:
@@ -218,15 +244,9 @@ def last_line(text: str, context: Context) -> str:
     return "\n".join(lines).rstrip()
 
 
-def veto(text: str, context: Context) -> str:
-    """Cut a text back to the longest beginning of whole lines that adds no syntax errors."""
+def veto(text: str, context: Context, unfinished: bool = False) -> str:
+    """Cut a text back to the longest beginning of whole lines that adds no syntax errors; one that
+    is `unfinished` need not close what it opens."""
     from cascade_lsp import syntax  # grammars take time to load, and initialize is answered before
 
-    while text and syntax.adds_errors(context, text):
-        text = text.rpartition("\n")[0].rstrip()
-    return text
-
-
-def is_balanced(text: str) -> bool:
-    """Say whether as many brackets are closed as are opened."""
-    return sum(map(text.count, "([{")) == sum(map(text.count, ")]}"))
+    return syntax.sound(context, text, unfinished=unfinished)

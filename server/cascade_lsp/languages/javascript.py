@@ -32,7 +32,7 @@ from cascade_lsp.languages.javascript_module import (
     values_used,
 )
 
-__all__ = ["body_from", "breaks_syntax", "emptied", "find", "program", "stub_program"]
+__all__ = ["body_from", "emptied", "find", "program", "stub_program"]
 
 INDENT = "  "  # of a document that shows none of its own
 
@@ -295,13 +295,6 @@ def _inside(document: str, body: Node) -> tuple[int, int]:
             at = len(raw[: body.end_byte - 1].decode())
             return at, at
     return len(raw[: inner[0].start_byte].decode()), len(raw[: inner[-1].end_byte].decode())
-
-
-def breaks_syntax(context: Context, text: str) -> bool:
-    """Say whether `text` leaves more syntax errors than the document needs to have there."""
-    wholes = (context.document, context.completed("_"))
-    best = min(_errors(parse(whole, context.language)) for whole in wholes)
-    return _errors(parse(context.completed(text), context.language)) > best
 
 
 def _errors(node: Node) -> int:

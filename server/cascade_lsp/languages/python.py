@@ -71,12 +71,6 @@ def _without_docstring(document: str, body: Node) -> tuple[int, int]:
     return len(raw[:begin].decode()), len(raw[: body.end_byte].decode())
 
 
-def breaks_syntax(context: Context, text: str) -> bool:
-    """Say whether `text` leaves more syntax errors than the document needs to have there."""
-    best = min(_errors(parse(whole)) for whole in (context.document, _parseable(context)[1]))
-    return _errors(parse(context.completed(text))) > best
-
-
 def _errors(node: Node) -> int:
     if not node.has_error:
         return 0
