@@ -96,6 +96,8 @@ def test_talk_about_the_code_is_cut(marked: str, written: str, kept: str) -> Non
             "  if {\n      a\n  }",
             "  if {\n    a\n  }",
         ),
+        ("a blank before the rest", "if a:\n\tx =║]", " y[0", " y[0"),
+        ("what hangs by a blank", "if a:\n\t║", "f(\n\t b)\n c", "f(\n\t b)\n c"),
         ("where none is shown any will do", "func f() {║", "\n\ta()\n}", "\n\ta()\n}"),
         ("a line that hangs stays", "f() {\n  ║", "g(a,\n      b)", "g(a,\n      b)"),
         (
@@ -117,6 +119,13 @@ def test_lines_are_indented_as_the_document_is(marked: str, written: str, kept: 
         ("a short one alone may be needed", "    ║\n    x\n    y = 1\n", "a\n    x", "a\n    x"),
         ("nothing behind", "    ║\n", "a\n    b", "a\n    b"),
         ("the rest of a line that stands there", "    ret║\n    return a\n", "urn a", ""),
+        (
+            "what says little may be needed again",
+            "  ║\n  /**\n   * B\n",
+            "a;\n  /**\n   * C",
+            "a;\n  /**\n   * C",
+        ),
+        ("a bracket that closes the block", "x = [\n║\n]\n", "1,\n2\n]\ny = 3", "1,\n2"),
         (
             "the same deeper inside is another",
             "    ║\n    return a\n",
@@ -151,6 +160,7 @@ REPEATED = [
     ("after other lines", "start\n" + "go()\n" * 3, "start\ngo()"),
     ("twice is no repetition", "a = 1\na = 1\nb = 2", "a = 1\na = 1\nb = 2"),
     ("brackets may close often", "}\n}\n}\n}", "}\n}\n}\n}"),
+    ("a ruler is no repetition", "# " + "-" * 70, "# " + "-" * 70),
     ("a group before a line", "a()\nb()\n" * 3 + "c()\n" * 3, "a()\nb()"),
 ]
 
@@ -178,7 +188,15 @@ def test_what_comes_again_and_again_is_written_once(written: str, kept: str) -> 
         ("all behind a quote", "print('║')", "abc', file=f)", "abc"),
         ("a longer quote", '"""║"""', 'Say "no".""', 'Say "no".'),
         ("quotes where none is open", "f(║'a')", "'b' + ", "'b' + "),
-        ("words", "d = {║key)", "value, key", "value, "),
+        ("quotes in pairs", '{"na║"', 'me": "x", "b": "y', 'me": "x", "b": "y'),
+        ("quotes in pairs and that", '{"na║"', 'me": "x"', 'me": "x'),
+        ("a quote of its own", "f(║',", "g('", "g('"),
+        ("another bracket first", "f((║})", "a)(), {b: ", "a)(), {b: "),
+        ("another bracket, and that", "const { a, ║);", "b } = f(x);", "b } = f(x"),
+        ("a call over lines", "s║)", "um(a(), b())", "um(a(), b())"),
+        ("a bracket inside a string", "f('║')", "b) c", "b) c"),
+        ("a bracket of a line before, alone", "}, a║;", "b): c", "b): c"),
+        ("words", "d = (║key)", "value, key", "value, "),
         ("nothing", "f(║)", "a, b", "a, b"),
     ]
 )

@@ -8,6 +8,7 @@ before and is about to be shown once more, in a document that may have changed b
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from cascade_lsp.brackets import CLOSERS, brackets
@@ -16,10 +17,10 @@ from cascade_lsp.context import Context
 REPEATS = 3  # of a line or a group of lines, from which on a model is going round
 GROUP_LINES = 6  # of a group that comes again
 RECENT_LINES = 50  # before the cursor, that show how the document is indented
-SHORT_CHARS = 2  # of a line that says nothing by itself, like a bracket
 QUOTES = ("'", '"', "`")
 TEXTS = ("git-commit", "html", "latex", "markdown", "plaintext", "restructuredtext", "yaml")
 _FENCE = re.compile(r"^(?:\s*```[\w+-]*\n)+")
+_SAYING = re.compile(r"(?=.*\w)\S.+\S")  # what is no bracket, no ornament, and longer than "fi"
 _LOOP = re.compile(r"(\S[^\n]{7,}?)\1{3,}[^\n]*\Z")
 _PROSE = re.compile(
     r"^(Here(?:'s| is| are)\b|Sure\b|Certainly\b|Explanation\b|Note:|This (?:code|function)\b).*$"
@@ -96,22 +97,29 @@ def indentation(text: str, context: Context) -> str:
     before = [line for line in context.prefix.split("\n")[:-1] if line.strip()][-RECENT_LINES:]
     ours = [one for one in map(_blanks, before) if one] or [there]
     first, *rest = text.split("\n")
-    theirs = [_blanks(line) for line in rest if line.strip()]
+    own = rest if context.line_head.strip() else [first, *rest]
+    theirs = [_blanks(line) for line in own if line.strip() and _blanks(line)]
     begun = first if first.startswith(context.line_head) else context.line_head + first
     level, written = _step([*before, context.line_head + "_"]), _step([begun, *rest])
     if all("\t" in one for one in ours):
-        width = written or _guess(theirs)
-        return re.sub(r"^ +", lambda m: "\t" * (len(m[0]) // width), text, flags=re.MULTILINE)
+        if all("\t" in one for one in theirs):
+            return text
+        written = written or _guess(theirs)
+        return _indented(text, context, "", " " * written, "\t")
     if any("\t" in one or not one for one in ours):
         return text  # it mixes them, or shows none
     if any("\t" in one for one in theirs):
-        width = level or _guess(ours)
-        return re.sub(r"^\t+", lambda m: " " * (len(m[0]) * width), text, flags=re.MULTILINE)
-    if not level or not written or level == written:
-        return text
-    deeper = re.compile(rf"^({there})((?: {{{written}}})+)", re.MULTILINE)
-    scaled = deeper.sub(lambda m: m[1] + " " * (len(m[2]) // written * level), text[len(first) :])
-    return first + scaled
+        return _indented(text, context, "", "\t", " " * (level or _guess(ours)))
+    if level and written:
+        return _indented(text, context, there, " " * written, " " * level)
+    return text
+
+
+def _indented(text: str, context: Context, there: str, theirs: str, ours: str) -> str:
+    """Return a text with its levels, behind what is `there` in any line, written as `ours`."""
+    levels = re.compile(rf"^({there})((?:{theirs})+)", re.MULTILINE)
+    kept = len(text.split("\n")[0]) if context.line_head.strip() or there else 0
+    return text[:kept] + levels.sub(lambda m: m[1] + ours * (len(m[2]) // len(theirs)), text[kept:])
 
 
 def _blanks(line: str) -> str:
@@ -168,8 +176,8 @@ def _width(line: str) -> int:
 def following(text: str, context: Context) -> str:
     """Cut where the text begins to repeat the next written line of the document.
 
-    A short one, like a bracket, may be needed again: it counts where it closes what the text left
-    balanced, or where the document's line after it comes next, too.
+    One that says little, like a bracket, may be needed again: it counts where it closes what the
+    text left balanced, or where the document's line after it comes next, too.
     """
     behind = [line.rstrip() for line in context.suffix.split("\n")[1:]]
     written = [line for line in behind if line][:2]
@@ -181,8 +189,8 @@ def following(text: str, context: Context) -> str:
         if line != written[0]:
             continue
         goes_on = [one for one in whole[i + 1 :] if one][:1] == written[1:2] != []
-        closes = context.language != "python" and not brackets("\n".join(lines[:i])).wanted
-        if len(line.strip()) > SHORT_CHARS or closes or goes_on:
+        closes = line.strip()[0] in CLOSERS.values() and not brackets("\n".join(lines[:i])).wanted
+        if _SAYING.search(line) or closes or goes_on:
             return "\n".join(lines[:i])
     return text
 
@@ -194,7 +202,7 @@ def previous(text: str, context: Context) -> str:
     before = [line.strip() for line in context.prefix.split("\n")]
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     written = [line for line in before if line]
-    again = lines == written[-len(lines) :] and sum(map(len, lines)) > SHORT_CHARS
+    again = lines == written[-len(lines) :] and any(map(_SAYING.search, lines))
     return "" if lines and again else text
 
 
@@ -207,29 +215,71 @@ def repetition(text: str) -> str:
             groups = [lines[end - n * size : end - (n - 1) * size] for n in range(1, REPEATS + 1)]
             if all(group == groups[0] for group in groups) and len("".join(groups[0])) > 1:
                 return "\n".join(text.split("\n")[: end - (REPEATS - 1) * size])
-    return _LOOP.sub(r"\1", text)
+    loop = _LOOP.search(text)
+    return text[: loop.end(1)] if loop and _SAYING.search(loop[1]) else text
 
 
 def overlap(text: str, context: Context) -> str:
-    """Cut what the rest of the cursor's line has already: all from the bracket or quote on that
-    closes what is closed there, else the longest end with which the rest begins.
+    """Cut what the rest of the cursor's line has already: the longest end with which it begins,
+    or all from the bracket or quote on that closes what is closed there.
 
     What the line needs to stay balanced is left.
     """
-    head, tail = context.line_head, context.line_tail
-    closed = len(brackets(tail).unopened)
-    if tail.lstrip()[:1] in CLOSERS.values():
-        own = max(0, len(brackets(head).wanted) - closed)
-        text = text[: next(iter(brackets(text).unopened[own:]), len(text))]
-    elif (quote := tail[:1]) in QUOTES and head.count(quote) % 2:
-        mark = quote * 3 if tail.startswith(quote * 3) else quote
-        text = text.split(mark, 1)[0]
-    open_ = len(brackets(head + text).wanted)
-    for n in range(min(len(text), len(tail)), 0, -1):
-        balanced = len(brackets(head + text[:-n]).wanted) <= max(open_, closed)
-        if balanced and text.endswith(tail[:n]):
+    line = _Line(context.line_head, context.line_tail)
+    for n in range(min(len(text), len(line.tail)), 0, -1):
+        if text.endswith(line.tail[:n]) and line.needs_no_more(text[:-n], text):
             return overlap(text[:-n], context)
-    return text
+    cut = line.end_of(text)
+    return text if cut is None else overlap(text[:cut], context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The cursor's line, before the cursor and behind it."""
+
+    head: str
+    tail: str
+
+    @property
+    def quote(self) -> str:
+        """Return the quote that is open at the cursor and closed right behind it."""
+        quote = self.tail[:1]
+        return quote if quote in QUOTES and self.head.count(quote) % 2 else ""
+
+    @property
+    def closers(self) -> str:
+        """Return the brackets behind the cursor that close what is open there."""
+        return "".join(self.tail[at] for at in brackets(self.tail).unopened)
+
+    def fits(self, text: str) -> bool:
+        """Say whether the line's rest closes what is open behind a text."""
+        whole = re.sub(r"\\.", "", self.head + text + self.tail)
+        if any(whole.count(quote) % 2 for quote in QUOTES if quote in self.tail):
+            return False
+        if self.quote or not self.closers:
+            return True
+        begun, line = brackets(self.head).wanted, brackets(self.head + text)
+        return line.wanted.startswith(self.closers[: len(begun)]) and not line.unopened
+
+    def needs_no_more(self, less: str, text: str) -> bool:
+        """Say whether the beginning of a text does for the line what all of it does."""
+        if not self.fits(less):
+            return False
+        if self.quote:
+            return True
+        head = self.head if brackets(self.head).wanted else ""
+        open_ = len(brackets(head + text).wanted)
+        may_be = max(open_, len(self.closers)) if head else open_
+        return len(brackets(head + less).wanted) <= may_be
+
+    def end_of(self, text: str) -> int | None:
+        """Return where a text closes what the line's rest closes; None where it does not."""
+        if self.fits(text):
+            return None
+        if self.quote:
+            return text.rfind(self.quote) if self.quote in text else None
+        own = max(0, len(brackets(self.head).wanted) - len(self.closers))
+        return next(iter(brackets(text).unopened[own:]), None) if self.closers else None
 
 
 def last_line(text: str, context: Context) -> str:
