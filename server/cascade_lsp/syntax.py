@@ -38,7 +38,7 @@ GRAMMARS = {
 _USUAL = ("_", "{close}", "_{close}")
 _BRACED = (*_USUAL, "{end}", "_{end}", "_{close}{{}}", "*/")
 _ENDINGS = {
-    "json": ("0", "{close}", "0{close}"),
+    "json": ("{close}", "0{close}", '"_": 0{close}', ": 0{close}", "0,", '"_": 0,'),
     "python": (
         *_USUAL,
         "{close}{body}pass",
