@@ -86,7 +86,7 @@ UNFINISHED = [
     ("go", "package a\n\nfunc f() {\n\t║\n}\n", "if x {", True),
     ("shellscript", "║\n", "if true; then", True),
     ("json", '{"a": ║}\n', '[{"b": ', True),
-    ("json", '{\n  ║\n}\n', '"a": 1,', True),
+    ("json", "{\n  ║\n}\n", '"a": 1,', True),
     ("json", '{"a": ║}\n', "[1}", False),
 ]
 
