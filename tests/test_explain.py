@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from cascade_lsp import explain
-from cascade_lsp.engine import Usage
+from cascade_lsp.engine import Sent, Usage
 from cascade_lsp.ledger import Attempt, Event, Record, TestRun
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
 
@@ -343,7 +343,8 @@ def keys(value: object) -> set[str]:
 
 
 def test_the_explanation_as_json_has_exactly_the_documented_fields() -> None:
-    told = replace(FAILED, dropped=Counter(), features={}, unused={})
+    sent = Usage(sent=(Sent("models.example", "chat", 12),))
+    told = replace(FAILED, dropped=Counter(), features={}, unused={}, usage=FAILED.usage + sent)
     written = json.loads(json.dumps(explain.as_json(record(told, RESCUE))))
     assert written["attempts"][1]["dropped"] == {"does_not_call": 2}
     assert written["attempts"][0]["score"] == 1 / 6
@@ -456,3 +457,32 @@ def test_code_is_shown_as_it_is_but_for_what_has_no_glyph() -> None:
 def test_long_values_are_cut() -> None:
     tests = (a_test("assert median([1]) == 1", "assert_failed", "9" * 5000),)
     assert len(explain.decision(record(replace(RESCUE, tests=tests)))) < 2000
+
+
+# -- a remote model ------------------------------------------------------------------------------
+
+SENT = Sent("models.example", "chat", 34, {"GitHub Token": 1}, '{"prompt": "def f(`x`):"}')
+
+
+def test_what_was_sent_where_is_shown_letter_for_letter_with_what_was_withheld() -> None:
+    asked = replace(RESCUE, tier="remote", usage=Usage(90, 0, 20, money=0.00042, sent=(SENT,)))
+    text = explain.decision(record(FAILED, asked))
+    part = text.split("## What left this machine")[1].split("##")[0]
+    assert "To models.example (chat): 34 characters; withheld: 1 line (GitHub Token)." in part
+    assert SENT.body in part
+    assert "0.00042" in text.split("## What it cost")[1]
+
+
+def test_what_was_sent_and_is_not_kept_is_told_by_its_size() -> None:
+    asked = replace(RESCUE, tier="remote", usage=Usage(sent=(replace(SENT, body=""),)))
+    text = explain.decision(record(FAILED, asked))
+    assert "34 characters" in text and "cascade.ledger.source_text" in text
+
+
+def test_a_remote_model_that_failed_or_was_not_asked_is_told_and_others_are_not_mentioned() -> None:
+    why = "models.example did not answer within 20 s"
+    failed = explain.decision(replace(record(FAILED), remote=why, lost=(SENT,)))
+    assert f"It failed: {why}" in failed and SENT.body in failed
+    refused = explain.decision(replace(record(FAILED), remote="shop.py is blocked"))
+    assert "It was not asked: shop.py is blocked" in refused
+    assert "left this machine" not in explain.decision(record(FAILED))

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade_lsp import ledger as module
-from cascade_lsp.engine import Usage
+from cascade_lsp.engine import Sent, Usage
 from cascade_lsp.errors import LedgerError
 from cascade_lsp.ledger import Attempt, Ledger, LedgerOptions, Record, TestRun
 from cascade_lsp.policy import Decision, Evidence, Policy, Reason
@@ -433,3 +433,33 @@ def test_a_locked_ledger_is_waited_for(ledger: Ledger) -> None:
         other.execute("COMMIT")
         writer.join()
     assert ledger.get("one") == a_record("one")
+
+
+# -- a remote model ------------------------------------------------------------------------------
+
+
+def test_what_was_sent_is_kept_without_its_text(tmp_path: Path) -> None:
+    sent = (Sent("models.example", "chat", 34, {"GitHub Token": 1}, "def secret_plan():"),)
+    asked = replace(a_record("asked").attempts[0], usage=Usage(money=0.5, sent=sent))
+    kept = replace(a_record("asked"), attempts=(asked,), chosen=0, remote="it failed", lost=sent)
+    ledger = Ledger.open(tmp_path / "ledger", LedgerOptions())
+    ledger.record(kept)
+    assert (found := ledger.get(kept.id))
+    without = (replace(sent[0], body=""),)
+    assert found.lost == found.attempts[0].usage.sent == without
+    assert found.remote == "it failed" and found.attempts[0].usage.money == 0.5
+    everything = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"secret_plan" not in everything and b"models.example" in everything
+
+
+def test_spending_adds_up_over_hosts_and_processes_and_begins_anew_each_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(tmp_path / "ledger", LedgerOptions())
+    assert ledger.spent_today() == (0, 0.0)
+    ledger.spend("a.example", 1000, 0.5)
+    Ledger.open(tmp_path / "ledger", LedgerOptions()).spend("b.example", 10, 0.25)
+    ledger.spend("a.example", -400, -0.25)
+    assert ledger.spent_today() == (610, 0.5)
+    monkeypatch.setattr("cascade_lsp.ledger._today", lambda: "2100-01-01")
+    assert ledger.spent_today() == (0, 0.0)

@@ -17,7 +17,7 @@ from typing import Literal
 from cascade_lsp import confidence, filters, fim, testable, testgen
 from cascade_lsp.context import Context
 from cascade_lsp.engine import Priority, Usage, collect
-from cascade_lsp.errors import EngineError, ModelError, UsageError
+from cascade_lsp.errors import EngineError, ModelError, RemoteError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.moments import must_go_on
 from cascade_lsp.plans import MINE, SHIPPED, Plan, Step, load_mine, load_plans
@@ -167,18 +167,22 @@ class Cascade:
         where code must stand, if it was `rejected`, that is, the user has typed something else
         than was suggested just before, or if its confidence is low and the user minds that."""
         place = await self._place(context, "automatic", draft=draft, watch=watch)
-        first, *others = [step for step in place.plan.steps if step.tier in self.tiers]
+        (first, _), *others = await self._steps(place)
         drafted = self._untested(place, draft, last=not others, rejected=rejected)
         may_be_empty = not draft.text and not must_go_on(context)
         if draft.tier != first.tier or drafted.decision.action != "escalate" or may_be_empty:
             return None
         place.started -= draft.usage.ms / 1000
-        step = replace(others[0], k=0, tests=0)
-        turn = Turn(place, self.tiers[step.tier], step, self._runner)
+        step, tier = replace(others[0][0], k=0, tests=0), others[0][1]
+        turn = Turn(place, tier, step, self._runner)
         try:
             written = await turn.take(self._policy(step), None, last=len(others) == 1)
-        except EngineError:
-            return None  # nobody waits for it, and the draft was shown
+        except EngineError as error:
+            if not isinstance(error, RemoteError):
+                return None  # nobody waits for it, and the draft was shown
+            place.remote, place.lost = str(error), error.sent
+            place.attempts.append(self._untested(place, draft, last=True, rejected=rejected))
+            return await self._finish(place)
         place.attempts += [drafted, written]
         return await self._finish(place)
 
@@ -270,18 +274,18 @@ class Cascade:
 
     async def _run(self, place: Place, draft: Draft | None = None) -> None:
         """Take the tiers' turns in order, until one is accepted or none is left."""
-        steps = [step for step in place.plan.steps if step.tier in self.tiers]
-        if not steps:
-            raise _no_model()
+        steps = await self._steps(place)
         await self._see_languages(place)
-        for i, step in enumerate(steps):
+        for i, (step, tier) in enumerate(steps):
             try:
                 shown = draft if i == 0 else None
-                turn = Turn(place, self.tiers[step.tier], step, self._runner)
+                turn = Turn(place, tier, step, self._runner)
                 attempt = await turn.take(self._policy(step), shown, last=i == len(steps) - 1)
-            except EngineError:
+            except EngineError as error:
                 if not place.attempts:
                     raise
+                if isinstance(error, RemoteError):
+                    place.remote, place.lost = str(error), error.sent
                 return  # the larger tier cannot be had: the best so far is the answer
             place.attempts.append(attempt)
             place.watch(Judged(attempt))
@@ -305,6 +309,22 @@ class Cascade:
         return choose(matrix, [a.evidence for a in attempts], [a.tier for a in attempts])
 
     # -- small things --------------------------------------------------------------------------
+
+    async def _steps(self, place: Place) -> list[tuple[Step, Tier]]:
+        """Return whose turn it is when, of the models that are here: a remote model takes every
+        turn but the first of the large one's, where it may be asked. Raise ModelError if there is
+        none."""
+        remote, place.remote = self.tiers.get("remote"), ""
+        if remote and remote.gate:
+            place.remote = await remote.gate.refusal(place.context.uri)
+        asked = list[tuple[Step, Tier]]()
+        for step in place.plan.steps:
+            may = asked and remote and step.tier == "large" and not place.remote
+            if tier := remote if may else self.tiers.get(step.tier):
+                asked.append((step, tier))
+        if not asked:
+            raise _no_model()
+        return asked
 
     def _first(self) -> Tier:
         for step in self._plan(None).steps:
@@ -389,6 +409,8 @@ class Cascade:
             attempts=tuple(place.attempts),
             chosen=chosen,
             ms=round(ms, 1),
+            remote=place.remote,
+            lost=place.lost,
         )
 
     async def sandbox_status(self) -> Status:

@@ -5,16 +5,17 @@ SynConfRoute, arXiv 2605.04894). It is uncalibrated: `policy` gates on it only w
 """
 
 from collections.abc import Mapping, Sequence
-from math import exp
+from math import exp, isnan
 from statistics import fmean
 
 FIRST = 3
 
 
 def features(logprobs: Sequence[float]) -> Mapping[str, float]:
-    """Return raw features of the natural-log probabilities of one answer's tokens."""
-    if not logprobs:
-        return {"tokens": 0.0}
+    """Return raw features of the natural-log probabilities of one answer's tokens; of a model that
+    does not tell them (NaN) only how many there are."""
+    if not logprobs or any(map(isnan, logprobs)):
+        return {"tokens": float(len(logprobs))}
     return {
         "tokens": float(len(logprobs)),
         "probability_first_3": fmean(map(exp, logprobs[:FIRST])),

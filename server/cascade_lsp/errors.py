@@ -4,10 +4,13 @@
     ├── UsageError        the user asked for something that cannot be (exit code 2)
     ├── ModelError        a model file is missing, damaged, or not one (exit code 3)
     ├── EngineError       a worker could not be started or was lost (exit code 4)
+    │   └── RemoteError   a remote model gave no answer that can be used (exit code 4)
     └── LedgerError       the decision record cannot be read or written (exit code 5)
 
 Expected outcomes (a failed test, an empty answer, a blocked call) are values, never exceptions.
 """
+
+from typing import Any
 
 
 class CascadeError(Exception):
@@ -32,6 +35,15 @@ class EngineError(CascadeError):
     """A model worker could not be started, or was lost for good."""
 
     exit_code = 4
+
+
+class RemoteError(EngineError):
+    """A remote model was not reached, refused, or gave no answer that can be used; `sent` is what
+    it was sent before, as `engine.Sent`."""
+
+    def __init__(self, message: str, sent: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class LedgerError(CascadeError):

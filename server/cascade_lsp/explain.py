@@ -14,14 +14,16 @@ and control characters are shown, not sent to the terminal.
          trusted_failed, inconclusive, confidence, own_passed, own_failed, least, rejected},
        score, policy: {theta, theta_trusted, theta_own, escalate, min_confidence, min_least},
        decision: {action, reason, observed, required}, unused: {REASON: count},
-       usage: {prompt_tokens, cached_tokens, new_tokens, ms, cost}}]}
+       usage: {prompt_tokens, cached_tokens, new_tokens, ms, cost, money,
+         sent: [{host, api, chars, withheld: {KIND: lines}, body}]}}],
+     remote, lost: [{host, api, chars, withheld, body}]}
 """
 
 import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import cattrs
@@ -51,6 +53,9 @@ WHY: Mapping[Reason, str] = {
     Reason.NOT_CHECKED: "it was shown at once and has not been tested",
 }
 _DONE = {"accept": "accepted", "escalate": "escalated", "best_effort": "best effort"}
+_BODY_NOT_KEPT = (
+    "The text itself is kept until the editor closes, and longer with `cascade.ledger.source_text`."
+)
 _NOT_KEPT = "Its text is not kept: turn on `cascade.ledger.source_text` to see it here."
 
 
@@ -101,6 +106,7 @@ def decision(record: Record) -> str:
     for attempt in record.attempts:
         blocks += _turn(attempt, record.language)
     blocks += ["## What would have changed it", _plain(otherwise(record))]
+    blocks += _sent(record)
     blocks += ["## What it cost", _cost_table(_usage([record]))]
     return "\n\n".join(blocks) + "\n"
 
@@ -351,15 +357,38 @@ def _usage(records: Iterable[Record]) -> dict[str, Usage]:
 
 def _without_cost(usage: Usage) -> dict[str, Any]:
     figures = asdict(usage)
-    del figures["cost"]
+    del figures["cost"], figures["money"], figures["sent"]
     return figures
 
 
 def _cost_table(usage: Mapping[str, Usage]) -> str:
+    paid = any(u.money for u in usage.values())
     rows = [
-        (_plain(tier), *(f"{figure:,.0f}" for figure in astuple(u))) for tier, u in usage.items()
+        (
+            _plain(tier),
+            *(f"{x:,.0f}" for x in (u.prompt_tokens, u.cached_tokens, u.new_tokens, u.ms, u.cost)),
+            *([f"{u.money:,.5f}"] if paid else []),
+        )
+        for tier, u in usage.items()
     ]
-    return _table(("tier", "prompt tokens", "cached", "new", "ms", "GFLOP"), rows)
+    head = ("tier", "prompt tokens", "cached", "new", "ms", "GFLOP", *(["money"] if paid else []))
+    return _table(head, rows)
+
+
+def _sent(record: Record) -> Iterator[str]:
+    """Tell what left this machine for this decision, and why not more; nothing without a remote
+    model."""
+    sent = (*(one for attempt in record.attempts for one in attempt.usage.sent), *record.lost)
+    if sent or record.remote:
+        yield "## What left this machine"
+    if record.remote:
+        how = "It failed" if record.lost else "It was not asked"
+        yield f"{how}: {_plain(record.remote)}"
+    for one in sent:
+        kept_back = ", ".join(f"{_count(n, 'line')} ({kind})" for kind, n in one.withheld.items())
+        withheld = f"; withheld: {_plain(kept_back)}" if kept_back else ""
+        yield f"To {_plain(one.host)} ({one.api}): {one.chars:,} characters{withheld}."
+        yield _fenced(one.body, "json") if one.body else _BODY_NOT_KEPT
 
 
 def _reason_table(records: Sequence[Record]) -> str:

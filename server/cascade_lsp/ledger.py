@@ -8,7 +8,9 @@ unless the user turned that on. What `Ledger.record` returned from is there afte
                  tier: of the answer; action, reason, observed, required: of `Record.decision`
                  attempts: JSON list of `Attempt` as it stands, with raw features, evidence, the
                  thresholds in force (policy), tests and their outcomes, and usage
+                 remote, lost: of `Record`, lost as a JSON list
     events       decision, kind (key: both), at, value: what became of a suggestion, when first
+    spending     day, host (key: both), tokens, money: what was asked of remote models
 
 The tests of all decisions, for example:
 
@@ -30,7 +32,7 @@ from typing import Any
 
 import cattrs
 
-from cascade_lsp.engine import Usage
+from cascade_lsp.engine import Sent, Usage
 from cascade_lsp.errors import LedgerError
 from cascade_lsp.policy import Decision, Evidence, Policy
 from cascade_lsp.sandbox import Outcome
@@ -102,7 +104,8 @@ class Record:
 
     `created` is in seconds since the epoch, `ms` the wall time of the whole; `line` and `column`
     count from 1; `function` is the name of the function under completion, or "" with the cause
-    in `untestable`.
+    in `untestable`. `remote` is why a remote model that is configured was not asked, or how it
+    failed, `lost` what it was sent then.
     """
 
     id: str
@@ -118,6 +121,8 @@ class Record:
     attempts: tuple[Attempt, ...]
     chosen: int
     ms: float
+    remote: str = ""
+    lost: tuple[Sent, ...] = ()
 
     @property
     def answer(self) -> Attempt:
@@ -215,6 +220,23 @@ class Ledger:
                 found[decision] = (*found.get(decision, ()), Event(*event))
         return found
 
+    def spend(self, host: str, tokens: int, money: float) -> None:
+        """Add to what was asked of a remote host today; what was reserved and not used comes back
+        as a negative figure."""
+        insert = (
+            "INSERT INTO spending VALUES (?, ?, ?, ?) ON CONFLICT (day, host) "
+            "DO UPDATE SET tokens = tokens + excluded.tokens, money = money + excluded.money"
+        )
+        with self._database("written") as db:
+            db.execute(insert, (_today(), host, tokens, money))
+
+    def spent_today(self) -> tuple[int, float]:
+        """Return the tokens and the money that all remote models took today."""
+        query = "SELECT TOTAL(tokens), TOTAL(money) FROM spending WHERE day = ?"
+        with self._database("read") as db:
+            tokens, money = db.execute(query, (_today(),)).fetchone()
+        return int(tokens), float(money)
+
     def _read(self, which: str, *values: object) -> tuple[Record, ...]:
         with self._database("read") as db:
             rows = db.execute(f"SELECT * FROM decisions {which}", values).fetchall()
@@ -227,6 +249,10 @@ class Ledger:
                 _prepare(self.path)
             with closing(_connect(self.path)) as db:
                 yield db
+
+
+def _today() -> str:
+    return f"{datetime.now():%Y-%m-%d}"
 
 
 def _decisions_and_events(db: sqlite3.Connection) -> None:
@@ -251,16 +277,27 @@ def _values_of_events(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE events ADD COLUMN value REAL")
 
 
+def _remote_models(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE decisions ADD COLUMN remote TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE decisions ADD COLUMN lost TEXT NOT NULL DEFAULT '[]'")
+    db.execute(
+        """CREATE TABLE spending (
+            day TEXT NOT NULL, host TEXT NOT NULL, tokens INTEGER NOT NULL, money REAL NOT NULL,
+            PRIMARY KEY (day, host))"""
+    )
+
+
 # Number n of this list turns schema n - 1 into schema n. Only ever append.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _decisions_and_events,
     _values_of_events,
+    _remote_models,
 )
 
 _COLUMNS = (
     *("id", "created", "uri", "language", "line", "column", "trigger", "plan", "function"),
     *("untestable", "chosen", "ms", "tier", "action", "reason", "observed", "required"),
-    "attempts",
+    *("attempts", "remote", "lost"),
 )
 _UPSERT = (
     f"INSERT INTO decisions ({', '.join(f'[{c}]' for c in _COLUMNS)}) "
@@ -363,10 +400,19 @@ def _intact(db: sqlite3.Connection, version: int) -> bool:
 
 def _without_source(record: Record) -> Record:
     attempts = (
-        replace(attempt, text="", tests=tuple(_test_without_source(t) for t in attempt.tests))
+        replace(
+            attempt,
+            text="",
+            tests=tuple(_test_without_source(t) for t in attempt.tests),
+            usage=replace(attempt.usage, sent=_without_bodies(attempt.usage.sent)),
+        )
         for attempt in record.attempts
     )
-    return replace(record, attempts=tuple(attempts))
+    return replace(record, attempts=tuple(attempts), lost=_without_bodies(record.lost))
+
+
+def _without_bodies(sent: tuple[Sent, ...]) -> tuple[Sent, ...]:
+    return tuple(replace(one, body="") for one in sent)
 
 
 def _test_without_source(test: TestRun) -> TestRun:
@@ -388,9 +434,10 @@ def _row(record: Record) -> dict[str, Any]:
         # JSON has no word for what is not a number.
         attempt["features"] = {k: v for k, v in attempt["features"].items() if math.isfinite(v)}
     decision = cattrs.unstructure(record.decision)
-    attempts = json.dumps(row["attempts"], allow_nan=False)
-    return {**row, **decision, "tier": record.answer.tier, "attempts": attempts}
+    lists = {name: json.dumps(row[name], allow_nan=False) for name in ("attempts", "lost")}
+    return {**row, **decision, "tier": record.answer.tier, **lists}
 
 
 def _as_record(row: sqlite3.Row) -> Record:
-    return cattrs.structure({**row, "attempts": json.loads(row["attempts"])}, Record)
+    lists = {name: json.loads(row[name]) for name in ("attempts", "lost")}
+    return cattrs.structure({**row, **lists}, Record)

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field, replace
 
 from cascade_lsp import confidence, filters, fim, syntax, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Engine, Generated, Priority, Prompt, Token, Usage, collect
+from cascade_lsp.engine import (
+    Engine,
+    Gate,
+    Generated,
+    Priority,
+    Prompt,
+    Sent,
+    Token,
+    Usage,
+    collect,
+)
 from cascade_lsp.ledger import DOCUMENT, Attempt, TestRun
 from cascade_lsp.owntests import OwnTests
 from cascade_lsp.plans import Plan, Step
@@ -24,7 +34,8 @@ from cascade_lsp.testgen import Matrix, Test
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One model of the cascade and the prompt style it gets for each use."""
+    """One model of the cascade and the prompt style it gets for each use; of a remote one, the
+    `gate` that says where it may be asked."""
 
     name: str
     model: str
@@ -32,6 +43,7 @@ class Tier:
     line: str = "prefix"
     body: str = "chat"
     tests: str = "chat"
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,8 @@ class Place:
     """One request while it is worked on: where, what is testable there, the pool of tests.
 
     `id` and `created` are the draft's where one was shown; `own` are the project's own tests of
-    the function, where they may be run.
+    the function, where they may be run; `remote` is why a remote model was not asked, or failed,
+    and `lost` what it was sent when it failed.
     """
 
     id: str
@@ -96,6 +109,8 @@ class Place:
     pool: list[Test]
     own: OwnTests | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    remote: str = ""
+    lost: tuple[Sent, ...] = ()
     started: float = field(default_factory=time.perf_counter)
 
     @property

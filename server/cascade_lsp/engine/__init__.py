@@ -1,11 +1,11 @@
 """The seam between the cascade and a model: one Protocol, and the values that cross it.
 
 What an engine is not: it knows no tiers, no tests and no thresholds. `engine.local` drives a
-llama.cpp worker process, `engine.shared` one that belongs to all windows; tests use scripted
-engines that implement the same Protocol.
+llama.cpp worker process, `engine.shared` one that belongs to all windows, `engine.remote` asks a
+server that the user configured; tests use scripted engines that implement the same Protocol.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -70,15 +70,33 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """One request that left this machine: to which `host`, by which `api`, with how many
+    characters of text, and of which kinds the secrets were whose lines were withheld, with how
+    many lines each. `body` is what was sent, letter for letter, where it may be kept."""
+
+    host: str
+    api: str
+    chars: int
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What a generation cost: tokens, of the prompt those found in the KV cache, wall
-    milliseconds, and `cost` in GFLOP, estimated as 2 * parameters * tokens evaluated."""
+    milliseconds, and `cost` in GFLOP, estimated as 2 * parameters * tokens evaluated.
+
+    Of a remote model, whose `cost` is not known, `money` by the user's prices, and what was
+    `sent`."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     new_tokens: int = 0
     ms: float = 0.0
     cost: float = 0.0
+    money: float = 0.0
+    sent: tuple[Sent, ...] = ()
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -87,6 +105,8 @@ class Usage:
             self.new_tokens + other.new_tokens,
             self.ms + other.ms,
             self.cost + other.cost,
+            self.money + other.money,
+            self.sent + other.sent,
         )
 
 
@@ -159,6 +179,14 @@ class ModelFacts:
     weights_bytes: int
     read_per_s: float = 0.0
     write_per_s: float = 0.0
+
+
+class Gate(Protocol):
+    """Says whether a remote model may be asked about a place in a document."""
+
+    async def refusal(self, uri: str) -> str:
+        """Return why it may not, as a clause; "" where it may."""
+        ...
 
 
 class Engine(Protocol):

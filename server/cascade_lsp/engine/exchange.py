@@ -92,7 +92,7 @@ class Exchange(ABC):
                     usage = _usage(event)
                     break
                 if event["ev"] == "read":
-                    yield Usage(**event["usage"])
+                    yield wire.usage_from(event["usage"])
                     continue
                 n += 1
                 yield Token(event["seq"], event["text"], event["logprob"])
@@ -171,7 +171,7 @@ def _usage(end: Event) -> Usage:
         error = EngineError(reason.removeprefix(FAILED))
         _log.warning("%s", error)
         raise error
-    return Usage(**end["usage"])
+    return wire.usage_from(end["usage"])
 
 
 def _nothing() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cascade_lsp.engine import Piece, Priority, Prompt
+from cascade_lsp.engine import Piece, Priority, Prompt, Usage
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -38,6 +38,11 @@ def generate(request_id: int, prompts: Sequence[Prompt], priority: Priority) -> 
         "prompts": [asdict(prompt) for prompt in prompts],
         "priority": int(priority),
     }
+
+
+def usage_from(raw: dict[str, Any]) -> Usage:
+    """Rebuild a Usage from its decoded JSON; what a worker evaluates was sent nowhere."""
+    return Usage(**{**raw, "sent": ()})
 
 
 def prompt_from(raw: dict[str, Any]) -> Prompt:
