@@ -19,10 +19,10 @@ from cascade_lsp.engine.slots import (
     Row,
     Slots,
     Status,
-    StopFilter,
     common_prefix,
     sample,
 )
+from cascade_lsp.engine.stops import StopFilter
 
 STOPS = [
     ("a stop string is cut", ["x``", "` y"], ("```",), 0, "x", True),
