@@ -107,7 +107,7 @@ class Project:
         """Return what is shown once everything that is imported has been read."""
         self.neighbours.extra(context, limit)
         await asyncio.gather(*self.tasks)
-        return self.neighbours.extra(context, limit)
+        return self.neighbours.extra(context, limit).extra
 
 
 @pytest.fixture
@@ -385,9 +385,9 @@ async def test_typing_leaves_what_is_shown_as_it_is(project: Project) -> None:
     typed = "unused(1)\nProduct()\n" + lines("apple", 9)  # what would be chosen otherwise
     for end in range(1, len(typed)):
         context = project.at("a.py", f"{before}{typed[:end]}║")
-        assert project.neighbours.extra(context, LIMIT) == shown
+        assert project.neighbours.extra(context, LIMIT).extra == shown
     await asyncio.gather(*project.tasks)
-    assert project.neighbours.extra(context, LIMIT) == shown
+    assert project.neighbours.extra(context, LIMIT).extra == shown
 
 
 async def test_far_from_there_it_is_chosen_anew(project: Project) -> None:
@@ -406,9 +406,9 @@ async def test_an_import_that_is_added_is_shown_at_once_it_is_read(project: Proj
 async def test_a_file_is_never_read_before_the_reply(project: Project) -> None:
     project.write("m.py", MODELS)
     document = project.at("a.py", "from m import total\n║")
-    assert project.neighbours.extra(document, LIMIT) == ""
+    assert project.neighbours.extra(document, LIMIT).extra == ""
     await asyncio.gather(*project.tasks)
-    assert "def total" in project.neighbours.extra(document, LIMIT)
+    assert "def total" in project.neighbours.extra(document, LIMIT).extra
 
 
 def test_the_default_is_to_show_nothing_of_other_files() -> None:

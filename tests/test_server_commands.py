@@ -1,8 +1,6 @@
 """What a user can ask the server for by name, on scripted models and the real sandbox."""
 
 import asyncio
-import json
-import os
 import time
 
 import pytest
@@ -407,13 +405,29 @@ async def test_a_model_that_is_already_there_is_not_fetched_again(begin, tmp_pat
     assert [b["value"]["kind"] for b in bars if b["token"] == begun["token"]][-1] == "end"
 
 
-# -- secrets ---------------------------------------------------------------------------------------
+# -- a remote model ------------------------------------------------------------------------------
 
 
-async def test_a_key_is_taken_out_of_the_environment_and_told_nowhere(begin, monkeypatch):
-    monkeypatch.setenv("CASCADE_API_KEY", "sk-very-secret")
-    editor = await begin("x = 1\n")
-    assert "CASCADE_API_KEY" not in os.environ
-    status = await editor.run("cascade.status")
-    assert "A key is stored" in status["network"]
-    assert "sk-very-secret" not in json.dumps(editor.received) + json.dumps(status)
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "No remote model is configured: nothing leaves this machine."),
+        (
+            {"remote": {"url": "https://models.example/v1"}},
+            "cascade.network is off, so the remote model at models.example is not asked: "
+            "nothing leaves this machine.",
+        ),
+        (
+            {"network": "on", "remote": {"url": "http://models.example/v1"}},
+            "nothing leaves this machine.",
+        ),
+        (
+            {"network": "on", "remote": {"url": "https://models.example/v1"}},
+            "What the privacy policy lets out may be sent to the remote model at models.example, "
+            "and nowhere else.",
+        ),
+    ],
+)
+async def test_the_status_says_to_whom_something_may_be_sent(begin, settings, said):
+    editor = await begin("x = 1\n", options=settings)
+    assert said in (await editor.run("cascade.status"))["network"]

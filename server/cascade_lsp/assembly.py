@@ -5,14 +5,16 @@ The one place where the product's parts are put together; it decides nothing.
 
 import re
 import sys
+from functools import cached_property
 from pathlib import Path
 
-from cascade_lsp import catalogue, paths
+from cascade_lsp import catalogue, keys, paths
 from cascade_lsp.cascade import Cascade
 from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
 from cascade_lsp.engine.shared import SharedEngine
 from cascade_lsp.ledger import Ledger
+from cascade_lsp.permission import Permission
 from cascade_lsp.sandbox import Limits, Project, make_sandbox
 from cascade_lsp.settings import Settings
 from cascade_lsp.suites import Finder
@@ -22,10 +24,11 @@ MEGABYTE = 1024 * 1024
 OLDEST = 3, 11  # of Python in the project's environment, if the sandbox is to run it
 
 
-def make_cascade(settings: Settings, root: Path | None = None) -> Cascade:
+def make_cascade(settings: Settings, root: Path | None = None, key: str = "") -> Cascade:
     """Return a cascade of the installed tiers; a tier whose model is missing is left out.
 
-    `root` is the folder of the project that it works in, as far as the settings let it be read.
+    `root` is the folder of the project that it works in, as far as the settings let it be read;
+    `key` is the editor's for the remote model.
     """
     lease = Lease()
     tiers = [
@@ -33,6 +36,8 @@ def make_cascade(settings: Settings, root: Path | None = None) -> Cascade:
         for role in ("small", "large")
         if (tier := _tier(role, getattr(settings.models, role), settings, lease))
     ]
+    if settings.remote.url:
+        tiers.append(_remote(settings, root, key))
     limits = Limits(
         time_s=settings.sandbox.time_s, memory_bytes=settings.sandbox.memory_mb * MEGABYTE
     )
@@ -81,6 +86,35 @@ def _tier(role: str, name: str, settings: Settings, lease: Lease) -> Tier | None
     # The small model is what keystrokes need at once; the large one is loaded when it is needed.
     engine = make(path, settings.engine, lease, keep=role == "small")
     return Tier(role, model.name, engine, line=style.line, body=style.body, tests=style.tests)
+
+
+def _remote(settings: Settings, root: Path | None, key: str) -> Tier:
+    from cascade_lsp.engine.remote import RemoteEngine  # nobody else needs a network library
+
+    options = settings.remote
+    engine = RemoteEngine(options, keys.find(options, key), Spending(settings))
+    gate = Permission(options, settings.network, paths.privacy_path(), root, engine)
+    model = options.model or options.host
+    return Tier("remote", model, engine, line="psm", body="chat", tests="chat", gate=gate)
+
+
+class Spending:
+    """The ledger as the remote engine's meter, opened when it is first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return open_ledger(self._settings)
+
+    def spend(self, host: str, tokens: int, money: float) -> None:
+        """Add to what was asked of a host today."""
+        self._ledger.spend(host, tokens, money)
+
+    def spent_today(self) -> tuple[int, float]:
+        """Return the tokens and the money that were spent today."""
+        return self._ledger.spent_today()
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from cascade_lsp import confidence, filters, fim, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Priority, Usage, collect
+from cascade_lsp.engine import Priority, Sent, Usage, collect
 from cascade_lsp.errors import EngineError, ModelError, RemoteError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.moments import must_go_on
@@ -79,6 +79,15 @@ class CascadeOptions:
             "function, where `cascade.sandbox.project` lets them run; 0: they are not run."
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a remote model would be sent, and why it would not be asked ("" if it would)."""
+
+    model: str
+    refused: str
+    requests: tuple[Sent, ...]
 
 
 class Cascade:
@@ -307,6 +316,22 @@ class Cascade:
         ran = await self._runner.matrix(place, programs)
         matrix = joined(ran, own_matrix(place, texts))
         return choose(matrix, [a.evidence for a in attempts], [a.tier for a in attempts])
+
+    async def preview(self, context: Context) -> Preview | None:
+        """Say what the remote model would be asked at a place, and send nothing; None if there is
+        no remote model."""
+        remote = self.tiers.get("remote")
+        if remote is None or remote.gate is None:
+            return None
+        place = await self._place(context, "verify")
+        large = [step for step in place.plan.steps if step.tier == "large"]
+        step = large[-1] if large else place.plan.steps[-1]
+        refused = await remote.gate.refusal(context.uri)
+        try:
+            turn = Turn(place, remote, step, self._runner)
+            return Preview(remote.model, refused, remote.gate.preview(turn.prompts()))
+        except RemoteError as error:
+            return Preview(remote.model, refused or str(error), ())
 
     # -- small things --------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ damaged, 4 an engine is lost, 5 the ledger cannot be used.
 """
 
 import asyncio
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -28,10 +27,11 @@ from rich.table import Table
 from cascade_lsp import __version__
 from cascade_lsp.cli_bench import bench
 from cascade_lsp.cli_lab import lab
+from cascade_lsp.cli_remote import remote
 from cascade_lsp.cli_sandbox import sandbox
 from cascade_lsp.cli_stats import stats
 from cascade_lsp.errors import CascadeError, LedgerError, UsageError
-from cascade_lsp.terminal import Json, print_json, read, seconds_of
+from cascade_lsp.terminal import Json, place_in, print_json, seconds_of, settings_in
 
 app = typer.Typer(
     help="Local code completion that checks itself.",
@@ -45,14 +45,7 @@ app.add_typer(models, name="models")
 app.add_typer(sandbox, name="sandbox")
 app.add_typer(bench, name="bench")
 app.add_typer(lab, name="lab")
-
-# By their identifiers in editors.
-LANGUAGES = (
-    dict.fromkeys((".py", ".pyi"), "python")
-    | dict.fromkeys((".js", ".mjs", ".cjs"), "javascript")
-    | dict.fromkeys((".ts", ".mts", ".cts"), "typescript")
-    | {".jsx": "javascriptreact", ".tsx": "typescriptreact"}
-)
+app.add_typer(remote, name="remote")
 
 
 def main() -> NoReturn:
@@ -106,6 +99,10 @@ def complete(
         Literal["none", "packages", "sources"],
         typer.Option(help="What of the file's project tests may read, if you trust it."),
     ] = "none",
+    settings_file: Annotated[
+        Path | None,
+        typer.Option("--settings", help="A JSON file with the settings, as an editor sends them."),
+    ] = None,
 ) -> None:
     """Complete the code at a place in a file with the full cascade, and print it."""
     from cascade_lsp import explain
@@ -113,7 +110,9 @@ def complete(
     from cascade_lsp.settings import Settings
 
     settings = Settings(sandbox=SandboxOptions(project=project))
-    context = _context_at(place)
+    if settings_file:
+        settings = settings_in(settings_file)
+    context = place_in(place)
     patience_s = None if wait else settings.completion.patience_s
     record = asyncio.run(_complete(settings, context, plan, patience_s))
     _keep(settings, record)
@@ -138,34 +137,6 @@ async def _complete(settings: Any, context: Any, plan: str | None, patience_s: f
         return await cascade.complete(context, plan=plan, patience_s=patience_s)
     finally:
         await cascade.close()
-
-
-def _context_at(place: str) -> Any:
-    """Return the context of FILE:LINE[:COL]."""
-    from cascade_lsp.context import gather
-    from cascade_lsp.exclusions import Exclusions
-
-    parts = re.fullmatch(r"(.+?):(\d+)(?::(\d+))?", place)
-    if not parts:
-        raise UsageError(f"{place!r} is not a place. Write FILE:LINE or FILE:LINE:COL.")
-    path = Path(parts[1])
-    if excluded := Exclusions().reason_of(path.absolute()):
-        raise UsageError(excluded)
-    text = read(path)
-    # Lines as editors count them: form feeds and the like end none.
-    lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text)
-    if not lines or lines[-1].endswith(("\r", "\n")):
-        lines.append("")
-    line = int(parts[2])
-    if not 1 <= line <= len(lines):
-        raise UsageError(f"{path} has {len(lines)} lines, so there is no line {line}.")
-    current = lines[line - 1].rstrip("\r\n")
-    column = int(parts[3]) if parts[3] else len(current) + 1
-    if not 1 <= column <= len(current) + 1:
-        raise UsageError(f"Line {line} of {path} has columns 1 to {len(current) + 1}.")
-    offset = sum(map(len, lines[: line - 1])) + column - 1
-    language = LANGUAGES.get(path.suffix, path.suffix.removeprefix(".") or "text")
-    return gather(text, offset, uri=path.resolve().as_uri(), language=language)
 
 
 def _keep(settings: Any, record: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from cascade_lsp.suites import path_of
+from cascade_lsp.suites import path_named
 
 MOST_BYTES = 256 * 1024  # of an ignore file that are read
 
@@ -96,7 +96,7 @@ class Exclusions:
         `folders` are those of the workspace. Ignore files count from the top of the repository
         around them, or around the document's own folder where it lies in none of them.
         """
-        return self.reason_of(_path(uri), folders)
+        return self.reason_of(path_named(uri), folders)
 
     def reason_of(self, path: Path, folders: Sequence[Path] = ()) -> str:
         """Return the same of a file, and of what it leads to where there is a link on its way."""
@@ -196,9 +196,3 @@ def _real(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError, ValueError):
         return path
-
-
-def _path(uri: str) -> Path:
-    """Return the path that a URI names, of whatever scheme, as if it were a file's."""
-    named = re.sub(r"^[\w+.-]+:(//[^/]*)?/*", "file:///", re.sub(r"[?#].*", "", uri))
-    return path_of(uri) or path_of(named) or Path(uri)

@@ -28,7 +28,7 @@ from typing import Any
 
 import cattrs
 
-from cascade_lsp.engine import Usage
+from cascade_lsp.engine import Sent, Usage
 from cascade_lsp.ledger import DOCUMENT, PROJECT, Attempt, Event, Record, TestRun
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
 from cascade_lsp.sandbox import Outcome
@@ -375,6 +375,25 @@ def _cost_table(usage: Mapping[str, Usage]) -> str:
     return _table(head, rows)
 
 
+def sending(model: str, refused: str, requests: Sequence[Sent]) -> str:
+    """Tell as Markdown what a remote model would be sent at a place."""
+    blocks = [f"**{_plain(model)} would {'not ' if refused else ''}be asked here.**"]
+    if refused:
+        blocks.append(f"{_plain(refused)}.")
+    if requests:
+        blocks.append(f"It would be sent{' if it were' if refused else ''}:")
+    for one in requests:
+        blocks += _request(one)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _request(one: Sent) -> Iterator[str]:
+    kept_back = ", ".join(f"{_count(n, 'line')} ({kind})" for kind, n in one.withheld.items())
+    withheld = f"; withheld: {_plain(kept_back)}" if kept_back else ""
+    yield f"To {_plain(one.host)} ({one.api}): {one.chars:,} characters{withheld}."
+    yield _fenced(one.body, "json") if one.body else _BODY_NOT_KEPT
+
+
 def _sent(record: Record) -> Iterator[str]:
     """Tell what left this machine for this decision, and why not more; nothing without a remote
     model."""
@@ -385,10 +404,7 @@ def _sent(record: Record) -> Iterator[str]:
         how = "It failed" if record.lost else "It was not asked"
         yield f"{how}: {_plain(record.remote)}"
     for one in sent:
-        kept_back = ", ".join(f"{_count(n, 'line')} ({kind})" for kind, n in one.withheld.items())
-        withheld = f"; withheld: {_plain(kept_back)}" if kept_back else ""
-        yield f"To {_plain(one.host)} ({one.api}): {one.chars:,} characters{withheld}."
-        yield _fenced(one.body, "json") if one.body else _BODY_NOT_KEPT
+        yield from _request(one)
 
 
 def _reason_table(records: Sequence[Record]) -> str:

@@ -231,7 +231,7 @@ class KeystrokeServer(DraftingServer):
             first_line=document.first_line,
         )
         limit = self.settings.context.neighbour_chars
-        return replace(context, extra=self._neighbours.extra(context, limit)) if limit else context
+        return self._neighbours.extra(context, limit) if limit else context
 
     def cursor_moved(self, uri: str, position: types.Position) -> None:
         """Let the model read what is before the cursor, before someone types there."""

@@ -10,7 +10,7 @@ What is excluded from suggestions is never shown here, either.
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown to a model in one document, and for which state of things it was chosen: the
-    line of the cursor, where the window begins, the imports, and the heads behind them."""
+    """What is shown to a model in one document, of which files by their paths, and for which state
+    of things it was chosen: the line of the cursor, where the window begins, the imports, and the
+    heads behind them."""
 
     line: int
     start: int
@@ -59,6 +60,7 @@ class View:
     heads: tuple[Head, ...]
     limit: int
     text: str
+    paths: tuple[str, ...]
 
 
 class Neighbours:
@@ -81,9 +83,9 @@ class Neighbours:
         self._last: Context | None = None
         self._reading = asyncio.Lock()  # in order: what was asked last counts
 
-    def extra(self, context: Context, limit: int) -> str:
-        """Return what a model is shown before a document's own text, at most `limit` characters;
-        the same as last time, unless this is another place."""
+    def extra(self, context: Context, limit: int) -> Context:
+        """Return a context with what a model is shown before the document's own text, at most
+        `limit` characters; the same as last time, unless this is another place."""
         last, self._last = self._last, context
         entered = last is None or last.uri != context.uri
         view, wanted = self._views.get(context.uri), _imports(context)
@@ -100,9 +102,10 @@ class Neighbours:
             or (view.start, view.imports, view.heads, view.limit) != (start, wanted, heads, limit)
             or abs(view.line - line) > BLOCK_LINES
         ):
-            text = self._chosen(context, heads, limit)
-            view = self._views[context.uri] = View(line, start, wanted, heads, limit, text)
-        return view.text
+            text, paths = self._chosen(context, heads, limit)
+            view = View(line, start, wanted, heads, limit, text, paths)
+            self._views[context.uri] = view
+        return replace(context, extra=view.text, extra_paths=view.paths)
 
     async def read(self, context: Context) -> None:
         """Read what a document imports, in a thread."""
@@ -126,12 +129,14 @@ class Neighbours:
         apart = [one for one in self._chunks if not _alike(one.words, chunk.words)]
         self._chunks = [*apart, chunk][-MOST_CHUNKS:] if text.strip() else apart
 
-    def _chosen(self, context: Context, heads: Iterable[Head], limit: int) -> str:
+    def _chosen(
+        self, context: Context, heads: Iterable[Head], limit: int
+    ) -> tuple[str, tuple[str, ...]]:
         """Choose what fits: heads of what is named near the cursor, other heads, then the places
         visited last that are not like the one at hand."""
         workspace, sign = self._workspace(), _comment(context.language)
         if not sign:
-            return ""
+            return "", ()
         near = set(re.findall(r"\w+", _without_imports(context.prefix) + context.suffix))
         room = limit - len(title := _titled(sign, _shown(context.uri, workspace), ""))
         kept = list[Head]()
@@ -139,20 +144,24 @@ class Neighbours:
             if (size := len(_titled(sign, head.path, head.text))) <= room:
                 kept.append(head)
                 room -= size
-        chunks = list[str]()
+        chunks = dict[str, str]()
         here = _words(_around(context))
         for chunk in reversed(self._chunks):
             if self._is_useful(chunk, context, workspace) and not _alike(chunk.words, here):
-                block = _titled(sign, _shown(chunk.uri, workspace), chunk.text)
+                path = _shown(chunk.uri, workspace)
+                block = _titled(sign, path, chunk.text)
                 if len(block) <= room:
-                    chunks.insert(0, block)
+                    chunks[block] = path
                     room -= len(block)
         ordered = [head for head in heads if head in kept]
         files = [
             _titled(sign, path, "\n".join(dict.fromkeys(head.text for head in some)))
             for path, some in groupby(ordered, key=lambda one: one.path)
         ]
-        return "".join([*files, *chunks, title]) if files or chunks else ""
+        if not files and not chunks:
+            return "", ()
+        paths = dict.fromkeys([*(head.path for head in ordered), *chunks.values()])
+        return "".join([*files, *reversed(chunks), title]), tuple(paths)
 
     def _is_useful(self, chunk: Chunk, context: Context, workspace: Workspace) -> bool:
         """Say whether a chunk is of another document, in its language, and may still be seen."""

@@ -34,6 +34,12 @@ def ledger_path() -> Path:
     return state_dir() / "ledger.sqlite3"
 
 
+def privacy_path() -> Path:
+    """Return the file of the user's privacy policy, which the user writes."""
+    folder = _folder("config", platformdirs.user_config_dir(_APP, appauthor=False))
+    return folder / "privacy.toml"
+
+
 def plan_path() -> Path:
     """Return the file of the plan that was found for this machine."""
     return state_dir() / "plan.toml"

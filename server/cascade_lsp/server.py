@@ -36,8 +36,7 @@ MINUTE_S = 60.0
 DAY_S = 86400.0
 LISTED = 500  # decisions at most in a list
 API_KEY = "CASCADE_API_KEY"  # how an editor hands over the key that its own store keeps
-NETWORK = "No remote model is configured: nothing leaves this machine."
-KEY_KEPT = "A key is stored, but this version asks no remote model: nothing leaves this machine."
+NOTHING = "nothing leaves this machine."
 
 
 class CascadeServer(MarkingServer):
@@ -49,8 +48,6 @@ class CascadeServer(MarkingServer):
         open_ledger: Callable[[Settings], Ledger],
     ) -> None:
         super().__init__(make_cascade, open_ledger)
-        # Taken out of the environment, so that no worker and no sandbox inherits it.
-        self._api_key = os.environ.pop(API_KEY, "")
         self._register()
 
     # -- decisions -----------------------------------------------------------------------------
@@ -194,10 +191,36 @@ class CascadeServer(MarkingServer):
             "models": await asyncio.to_thread(self._chosen_models),
             "sandbox": await self._sandbox(),
             "power": _power(),
-            "network": KEY_KEPT if self._api_key else NETWORK,
+            "network": self._network(),
             "snoozed_until": until,
             "work": asdict(self.work),
         }
+
+    def _network(self) -> str:
+        """Say to whom something may be sent, as a sentence."""
+        remote = self.settings.remote
+        if not remote.url:
+            return f"No remote model is configured: {NOTHING}"
+        called = f"the remote model at {remote.host}"
+        if self.settings.network == "off":
+            return f"cascade.network is off, so {called} is not asked: {NOTHING}"
+        if fault := remote.fault():
+            return f"{fault[0].upper()}{fault[1:]}. So {called} is not asked: {NOTHING}"
+        return f"What the privacy policy lets out may be sent to {called}, and nowhere else."
+
+    async def preview_remote(self, uri: str, line: str, character: str) -> dict[str, Any]:
+        """Tell what the remote model would be sent at a place of a document, as Markdown."""
+        from cascade_lsp import explain
+
+        if self._is_excluded(uri):
+            return {"markdown": f"**Nothing would be sent.** {self._excluded}\n"}
+        document = self.document(uri)
+        position = types.Position(whole_number(line), whole_number(character))
+        context = self._context(document, document.source, document.offset_at_position(position))
+        found = await (await self._ready(uri)).preview(context)
+        if found is None:
+            return {"markdown": f"**Nothing would be sent.** {self._network()}\n"}
+        return {"markdown": explain.sending(found.model, found.refused, found.requests)}
 
     def _chosen_models(self) -> list[dict[str, Any]]:
         from cascade_lsp import catalogue
@@ -245,6 +268,7 @@ class CascadeServer(MarkingServer):
             "cascade.replaceFunction": self.replace_function,
             "cascade.models": self.models,
             "cascade.fetchModel": self.fetch_model,
+            "cascade.previewRemote": self.preview_remote,
             "cascade.snooze": self.snooze,
             "cascade.doctor": self.doctor,
             "cascade.status": self.status,
@@ -271,13 +295,15 @@ def _power() -> dict[str, Any]:
 def serve(log_file: Path | None = None) -> None:
     """Serve the client at stdin and stdout; raise SystemExit with LSP's exit code when told to."""
     log_to(log_file)
-    asyncio.run(CascadeServer(_make_cascade, _open_ledger).session(*own_channels()))
+    # Taken out of the environment, so that no worker and no sandbox inherits it.
+    make = partial(_make_cascade, os.environ.pop(API_KEY, ""))
+    asyncio.run(CascadeServer(make, _open_ledger).session(*own_channels()))
 
 
-def _make_cascade(settings: Settings, root: Path | None) -> Completer:
+def _make_cascade(key: str, settings: Settings, root: Path | None) -> Completer:
     from cascade_lsp import assembly
 
-    return assembly.make_cascade(settings, root)
+    return assembly.make_cascade(settings, root, key)
 
 
 def _open_ledger(settings: Settings) -> Ledger:

@@ -22,6 +22,7 @@ from cascade_lsp.cascade import CascadeOptions
 from cascade_lsp.catalogue import ModelOptions
 from cascade_lsp.context import ContextOptions
 from cascade_lsp.engine import EngineOptions
+from cascade_lsp.engine.remote_options import RemoteOptions
 from cascade_lsp.ledger import LedgerOptions
 from cascade_lsp.moments import WhenOptions
 from cascade_lsp.sandbox import SandboxOptions
@@ -37,6 +38,14 @@ class Settings:
 
     enabled: bool = field(
         default=True, metadata={"help": "Make suggestions. When off, no model is loaded or asked."}
+    )
+    network: Literal["off", "on"] = field(
+        default="off",
+        metadata={
+            "help": "off: nothing connects to anything but this machine, except a download that "
+            "you start by name; on: a remote model that you configured may be asked.",
+            "guarded": True,
+        },
     )
     max_file_kb: int = field(
         default=1024,
@@ -63,6 +72,7 @@ class Settings:
     context: ContextOptions = field(default_factory=ContextOptions)
     sandbox: SandboxOptions = field(default_factory=SandboxOptions)
     ledger: LedgerOptions = field(default_factory=LedgerOptions)
+    remote: RemoteOptions = field(default_factory=RemoteOptions)
 
 
 def parse(raw: object) -> tuple[Settings, list[str]]:

@@ -76,6 +76,12 @@ def path_of(uri: str) -> Path | None:
     return Path(text[1:] if re.match(r"/[a-zA-Z]:", text) else text)
 
 
+def path_named(uri: str) -> Path:
+    """Return the path that a URI names, of whatever scheme, as if it were a file's."""
+    named = re.sub(r"^[\w+.-]+:(//[^/]*)?/*", "file:///", re.sub(r"[?#].*", "", uri))
+    return path_of(uri) or path_of(named) or Path(uri)
+
+
 class Finder:
     """Finds tests in one project; remembers what it has read until a file changes."""
 

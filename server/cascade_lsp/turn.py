@@ -215,6 +215,13 @@ class Turn:
 
     # -- asking --------------------------------------------------------------------------------
 
+    def prompts(self) -> list[Prompt]:
+        """Return what the tier is asked where nothing was drafted."""
+        place = self.place
+        if place.stub is None:
+            return [fim.render(shown(self.tier, place.context), self.tier.line)]
+        return [*fim.solutions(place.stub, self.tier.body, self.step.k), *self._test_prompts()]
+
     async def _ask(self, draft: Draft | None) -> Asked:
         """Ask for a body where there is none yet, for a continuation elsewhere."""
         place = self.place
@@ -233,14 +240,13 @@ class Turn:
 
     async def _ask_for_bodies(self, target: Target) -> Asked:
         """Ask for whole functions and for tests in one batch that shares the listing's KV."""
-        solutions = fim.solutions(target, self.tier.body, self.step.k)
-        answers, usage = await self._batch([*solutions, *self._test_prompts()])
+        answers, usage = await self._batch(self.prompts())
+        k = max(self.step.k, 1)
         written = [
-            Generated(fim.body(answer.text, target), answer.logprobs)
-            for answer in answers[: len(solutions)]
+            Generated(fim.body(answer.text, target), answer.logprobs) for answer in answers[:k]
         ]
         programs = [self.place.program(one.text, whole=False) for one in written]
-        return Asked(written, programs, [a.text for a in answers[len(solutions) :]], usage)
+        return Asked(written, programs, [answer.text for answer in answers[k:]], usage)
 
     def _test_prompts(self) -> list[Prompt]:
         if self.runner.sandbox is None or isinstance(self.place.target, Untestable):
@@ -350,8 +356,16 @@ def choose(matrix: Matrix, evidence: Sequence[Evidence], tiers: Sequence[str]) -
     return max(range(len(tiers)), key=rank)
 
 
+def shown(tier: Tier, context: Context) -> Context:
+    """Return what of a context a tier may be shown."""
+    if tier.gate and not tier.gate.shares(context.extra_paths):
+        return replace(context, extra="", extra_paths=())
+    return context
+
+
 async def continued(tier: Tier, context: Context, *, priority: Priority) -> tuple[Generated, Usage]:
     """Continue a document at the cursor as far as the cursor's block goes."""
+    context = shown(tier, context)
     facts = await tier.engine.start()
     prompt = fim.render(context, tier.line, facts.write_per_s)
     (written,), usage = await collect(tier.engine.generate([prompt], priority=priority), 1)

@@ -305,7 +305,7 @@ def test_a_key_is_kept_in_the_secret_store_and_nowhere_else(code, page):
     code.wait_until_ready()
     code.command("Cascade: Show Status")
     expect(page.locator(".quick-input-list .monaco-list-row", has_text="offline:")).to_contain_text(
-        "A key is stored, but this version asks no remote model"
+        "No remote model is configured: nothing leaves this machine"
     )
     code.press("Escape")
     code.focus_end()

@@ -39,6 +39,7 @@ export function commands(session: Session, bar: Bar, views: Views): Record<strin
     "cascade.pause": () => pause(session, bar),
     "cascade.verify": () => verify(session, views),
     "cascade.replace": () => replace(session),
+    "cascade.preview": () => preview(session),
     "cascade.getStarted": getStarted,
     "cascade.openSample": openSample,
     "cascade.restart": () => session.restart(),
@@ -178,6 +179,15 @@ async function replace(session: Session): Promise<void> {
   if (!place) return;
   const told = await session.run<Verification & { applied: boolean }>("cascade.replaceFunction", ...place);
   if (!told.applied) void vscode.window.showInformationMessage(told.verdict);
+}
+
+/** Show what a remote model would be sent at the cursor. */
+async function preview(session: Session): Promise<void> {
+  const place = cursor();
+  if (!place) return;
+  const told = await session.run<{ markdown: string }>("cascade.previewRemote", ...place);
+  const document = await vscode.workspace.openTextDocument({ language: "markdown", content: told.markdown });
+  await vscode.window.showTextDocument(document, { preview: true });
 }
 
 async function getStarted(): Promise<void> {

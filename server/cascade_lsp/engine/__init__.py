@@ -188,6 +188,15 @@ class Gate(Protocol):
         """Return why it may not, as a clause; "" where it may."""
         ...
 
+    def preview(self, prompts: Sequence["Prompt"]) -> tuple[Sent, ...]:
+        """Return what it would be sent for prompts; nothing is sent. Raise RemoteError where
+        nothing would be."""
+        ...
+
+    def shares(self, paths: Sequence[str]) -> bool:
+        """Say whether it may be shown parts of other files, by their paths in the workspace."""
+        ...
+
 
 class Engine(Protocol):
     """A model that answers a batch of prompts, token by token."""
