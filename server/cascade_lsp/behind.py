@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,12 @@ from cascade_lsp.moments import How, typed_since
 # The rest is imported when it is first needed: initialize is answered before, and so at once.
 if TYPE_CHECKING:
     from cascade_lsp.ledger import Ledger, Record
+    from cascade_lsp.power import Gauge, Spending
     from cascade_lsp.settings import Settings
     from cascade_lsp.turn import Draft, Event
 
 IDLE_S = 0.3  # what is begun while the user types on would only be interrupted
+PAUSE_S = 3.0  # after which someone has stopped typing, where work is for pauses only
 UNSEEN = 50  # drafts that were written and not yet shown
 OFFER = "A better suggestion is ready: ask for a suggestion to see it."
 
@@ -62,6 +65,22 @@ class BehindServer(EditorServer):
     def _desk(self, uri: str) -> Desk:
         return self._desks.setdefault(uri, Desk())
 
+    @cached_property
+    def gauge(self) -> Gauge:
+        """Return what reads the machine."""
+        from cascade_lsp.power import Gauge
+
+        return Gauge()
+
+    def may_spend(self) -> Spending:
+        """Return what may be spent by the last reading of the machine, and renew an old one."""
+        if self.gauge.is_due():
+            self.spawn(asyncio.to_thread(self.gauge.look))
+        return self.gauge.spending(self.settings.power)
+
+    def _idle_s(self) -> float:
+        return PAUSE_S if self.may_spend().verify == "pauses" else IDLE_S
+
     def _hold_unseen(self, ready: Ready) -> None:
         """Keep a draft until it is shown: only then it is recorded and tested."""
         self._unseen[ready.draft.id] = ready
@@ -71,7 +90,7 @@ class BehindServer(EditorServer):
     def _follow_up(self, desk: Desk, ready: Ready, wait_ms: float) -> None:
         """See to a draft that was shown, or that was empty; then write ahead."""
         self.spawn(self._see_to(desk, ready, wait_ms))
-        if ready.whole and ready.draft.text:
+        if ready.whole and ready.draft.text and self.may_spend().ahead:
             stop(desk.ahead)
             desk.ahead = self.spawn(self._write_ahead(desk, ready))
 
@@ -83,11 +102,12 @@ class BehindServer(EditorServer):
             self.spawn(self._keep_first(record, wait_ms))
         if not ready.whole:
             return
-        testable = await cascade.worth_verifying(context, draft)
+        when = self.may_spend().verify
+        testable = when != "never" and await cascade.worth_verifying(context, draft)
         typed = self._typed(ready.place)
         if typed is None or not (draft.text.startswith(typed) or typed.startswith(draft.text)):
             return  # the user is elsewhere already
-        if testable and draft.text:
+        if testable and draft.text and when == "always":
             stop(desk.verification)
             desk.verified = context.document[: context.offset] + draft.text
             desk.verification = self.spawn(self._verify(desk, ready))
@@ -133,7 +153,7 @@ class BehindServer(EditorServer):
 
     async def _verify(self, desk: Desk, ready: Ready) -> None:
         """Test a draft, and let a larger tier write what fails."""
-        await asyncio.sleep(IDLE_S)
+        await asyncio.sleep(self._idle_s())
         if not ready.draft.text and self._typed(ready.place) != "":
             return
         self.work.verifications += 1
@@ -149,7 +169,7 @@ class BehindServer(EditorServer):
         place, draft = ready.place, ready.draft
         refused, desk.refused = desk.refused, None
         rejected = bool(refused and typed_since(refused, place.context.document))
-        await asyncio.sleep(IDLE_S)
+        await asyncio.sleep(self._idle_s())
         if self._typed(place) != "":
             return
         try:

@@ -22,6 +22,7 @@ from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.moments import must_go_on
 from cascade_lsp.plans import MINE, SHIPPED, Plan, Step, load_mine, load_plans
 from cascade_lsp.policy import Evidence, Policy, Reason, decide
+from cascade_lsp.power import Spending
 from cascade_lsp.sandbox import Language, Limits, Sandbox, Status
 from cascade_lsp.suites import Finder
 from cascade_lsp.testable import Target, Untestable
@@ -102,6 +103,7 @@ class Cascade:
         finder: Finder | None = None,
     ) -> None:
         self.tiers = {tier.name: tier for tier in tiers}
+        self.spending = Spending()  # what may be spent now, of each request that comes
         self.plans = dict(load_plans())
         self._options = self._with_plan(options or CascadeOptions())
         self._runner = Runner(sandbox, limits or Limits(), finder, self._options.own_tests_s)
@@ -116,7 +118,7 @@ class Cascade:
         text may be empty. Closing the iterator cancels the computation."""
         tier = self._first()
         facts = await tier.engine.start()
-        prompt = fim.render(context, tier.line, facts.write_per_s)
+        prompt = fim.render(context, tier.line, facts.write_per_s, share=self.spending.tokens)
         draft = Draft(_new_id(), "", tier.name, (), Usage(), time.time())
         draft = replace(draft, asked_chars=sum(len(piece.text) for piece in prompt.pieces))
         raw = settled = ""
@@ -267,11 +269,13 @@ class Cascade:
         if isinstance(place.target, Untestable):
             return place.target
         step = replace(next(step for step in place.plan.steps if step.tests), k=1)
+        spared = step.tier == "large" and not place.spending.large
         try:
-            turn = Turn(place, self.tiers.get(step.tier, tier), step, self._runner)
+            asked = tier if spared else self.tiers.get(step.tier, tier)
+            turn = Turn(place, asked, step, self._runner)
             attempt = await turn.take(self._policy(step), draft, last=False)
         except EngineError:
-            if step.tier == tier.name:
+            if asked is tier:
                 raise
             attempt = await Turn(place, tier, step, self._runner).take(
                 self._policy(step), draft, last=False
@@ -337,16 +341,18 @@ class Cascade:
 
     async def _steps(self, place: Place) -> list[tuple[Step, Tier]]:
         """Return whose turn it is when, of the models that are here: a remote model takes every
-        turn but the first of the large one's, where it may be asked. Raise ModelError if there is
-        none."""
+        turn but the first of the large one's, where it may be asked; where the machine is spared,
+        nobody does. Raise ModelError if there is none."""
         remote, place.remote = self.tiers.get("remote"), ""
         if remote and remote.gate:
             place.remote = await remote.gate.refusal(place.context.uri)
         asked = list[tuple[Step, Tier]]()
         for step in place.plan.steps:
             may = asked and remote and step.tier == "large" and not place.remote
-            if tier := remote if may else self.tiers.get(step.tier):
-                asked.append((step, tier))
+            tier = remote if may else self.tiers.get(step.tier)
+            spared = asked and tier and tier.name == "large" and not place.spending.large
+            if tier and not spared:
+                asked.append((_within(step, place.spending), tier))
         if not asked:
             raise _no_model()
         return asked
@@ -399,6 +405,7 @@ class Cascade:
             watch=watch or _unwatched,
             pool=testgen.examples(target) if isinstance(target, Target) else [],
             own=self._runner.own_tests(),
+            spending=self.spending,
         )
 
     async def _target(self, context: Context) -> Target | Untestable:
@@ -436,6 +443,7 @@ class Cascade:
             ms=round(ms, 1),
             remote=place.remote,
             lost=place.lost,
+            power=place.spending.told,
         )
 
     async def sandbox_status(self) -> Status:
@@ -458,6 +466,13 @@ class Cascade:
 
 def _unwatched(_event: Event) -> None:
     pass
+
+
+def _within(step: Step, spending: Spending) -> Step:
+    """Return a turn with no more prompts for tests than may be spent."""
+    if spending.tests is None:
+        return step
+    return replace(step, tests=min(step.tests, spending.tests))
 
 
 def _not_run(language: Language, status: Status) -> Untestable:

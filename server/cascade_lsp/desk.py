@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cascade_lsp.cascade import Preview
     from cascade_lsp.hints import Verdict
     from cascade_lsp.ledger import Record
+    from cascade_lsp.power import Spending
     from cascade_lsp.sandbox import Status as SandboxStatus
     from cascade_lsp.testable import Untestable
     from cascade_lsp.turn import Draft, Watch
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 
 class Completer(Protocol):
-    """What is asked of the cascade."""
+    """What is asked of the cascade, and what it may spend on it."""
+
+    spending: Spending
 
     async def load(self) -> object: ...
     def drafts(self, context: Context, *, priority: Priority) -> AsyncGenerator[Draft, None]: ...

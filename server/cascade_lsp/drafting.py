@@ -33,6 +33,7 @@ GRACE_S = 0.03  # an editor cancels a request just before it asks again: the dra
 RETRY_S = 2.0
 CLOSING_S = 1.5
 OFF = Status(False, "Suggestions are turned off in the settings.", "Inactive", "off")
+MANUAL = "Suggestions come only when you ask for them: {}."
 PAUSED = Status(False, "Suggestions are paused for a while.", "Inactive", "paused")
 
 
@@ -50,6 +51,7 @@ class DraftingServer(BehindServer):
         self._excluded = ""  # why no model may see the document that is looked at
         self._cascade: Completer | None = None
         self._loading: asyncio.Task[Completer] | None = None
+        self._unloading: asyncio.TimerHandle | None = None
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -142,7 +144,10 @@ class DraftingServer(BehindServer):
 
     async def _ready(self, uri: str) -> Completer:
         """Return the cascade with a model loaded; a cancelled keystroke never stops the loading."""
-        return await asyncio.shield(self._begin_loading(uri))
+        cascade = await asyncio.shield(self._begin_loading(uri))
+        cascade.spending = self.may_spend()
+        self._unload_later(manual=not cascade.spending.automatic)
+        return cascade
 
     def _begin_loading(self, uri: str) -> asyncio.Task[Completer]:
         """Load the cascade, for the project of the first document that needs it."""
@@ -185,12 +190,36 @@ class DraftingServer(BehindServer):
             return OFF
         if self._excluded:
             return Status(False, self._excluded, "Inactive", "excluded")
-        return PAUSED if self._snooze else Status()
+        if self._snooze:
+            return PAUSED
+        spending = self.gauge.spending(self.settings.power)
+        return Status() if spending.automatic else Status(message=MANUAL.format(spending.why))
 
     def _let_go(self) -> None:
-        """Close the cascade; the next keystroke makes another."""
+        """Close the cascade and forget its answers; the next keystroke makes another."""
         self._cache.clear()
         self._unseen.clear()
+        self._unload()
+
+    def _unload_later(self, *, manual: bool) -> None:
+        """Where suggestions come only when asked for, let the models go once nobody has asked for
+        long: the next one may be far."""
+        if self._unloading:
+            self._unloading.cancel()
+        self._unloading = None
+        if manual:
+            later, seconds = asyncio.get_running_loop().call_later, self.settings.engine.unload_s
+            self._unloading = later(seconds, self._unload_idle)
+
+    def _unload_idle(self) -> None:
+        if self._working:
+            self._unload_later(manual=True)
+        else:
+            self._unload()
+
+    def _unload(self) -> None:
+        """Close the cascade, and keep what it has answered."""
+        self._unload_later(manual=False)
         stop(self._loading)
         stop(self._second)
         for desk in self._desks.values():
@@ -205,6 +234,7 @@ class DraftingServer(BehindServer):
         for desk in self._desks.values():
             stop(desk.request)
             stop(desk.pen)
+        self._unload_later(manual=False)
         await super().close()
         cascade, self._cascade = self._cascade, None
         if cascade:

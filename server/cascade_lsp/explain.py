@@ -16,7 +16,7 @@ and control characters are shown, not sent to the terminal.
        decision: {action, reason, observed, required}, unused: {REASON: count},
        usage: {prompt_tokens, cached_tokens, new_tokens, ms, cost, money,
          sent: [{host, api, chars, withheld: {KIND: lines}, body}]}}],
-     remote, lost: [{host, api, chars, withheld, body}]}
+     remote, lost: [{host, api, chars, withheld, body}], power}
 """
 
 import ast
@@ -103,6 +103,8 @@ def as_row(record: Record, events: Sequence[Event]) -> dict[str, Any]:
 def decision(record: Record) -> str:
     """Explain one decision as Markdown."""
     blocks = [f"**{_plain(verdict(record))}**", _asked(record)]
+    if record.power:
+        blocks.append(f"Spared: {_plain(record.power)}.")
     for attempt in record.attempts:
         blocks += _turn(attempt, record.language)
     blocks += ["## What would have changed it", _plain(otherwise(record))]

@@ -14,12 +14,13 @@ BLOCK_S = 3.0  # what may be written behind a first line while that is read
 FEWEST, USUAL, MOST = 32, 96, 160  # tokens of a block: where slow, where not known, where fast
 
 
-def render(context: Context, style: str, write_per_s: float = 0.0) -> Prompt:
+def render(context: Context, style: str, write_per_s: float = 0.0, *, share: float = 1.0) -> Prompt:
     """Return the prompt that continues a document at the cursor.
 
     `style`: "prefix" (what is before the cursor alone), "psm" (prefix, suffix, middle) or "spm"
     (suffix first). With text behind the cursor on its line, one line is asked for; else as much
-    of a block as a machine that writes `write_per_s` tokens a second can write in BLOCK_S.
+    of a block as a machine that writes `write_per_s` tokens a second can write in BLOCK_S; of
+    either the `share` that may be spent.
     """
     tail = context.line_tail.strip()
     one_line = bool(tail)
@@ -34,7 +35,7 @@ def render(context: Context, style: str, write_per_s: float = 0.0) -> Prompt:
         pieces = (behind, suffix, before, prefix, middle)
     return Prompt(
         pieces,
-        n_predict=LINE_TOKENS if one_line else block,
+        n_predict=max(1, round(share * (LINE_TOKENS if one_line else block))),
         stop=("\n",) if one_line else ("\n\n\n", *_next_line(context)),
         indent=0 if one_line else _indent(context),
         closer=tail[0] if tail[:1] in tuple(")]}") else "",

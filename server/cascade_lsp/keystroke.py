@@ -82,6 +82,8 @@ class KeystrokeServer(DraftingServer):
         found = ready or self._cache.get(place.context)
         if not invoked and why and (found is None or why in NEVER):
             return []  # what is known already is shown at other places, too
+        if not invoked and found is None and not self._comes_unasked(place, desk):
+            return []
         if ready or (found and found.text and why == "just accepted"):
             invoked = False  # it lies ready: nobody asked for more
         if found is None or (invoked and not self._is_tested(found.candidate_id)):
@@ -104,8 +106,16 @@ class KeystrokeServer(DraftingServer):
     ) -> Cached:
         """Ask the whole cascade where the user wants that, else the small model."""
         cascade = await self._ready(place.context.uri)
-        found = await self._think(cascade, place) or known if invoked else None
-        return found or await self._draft(cascade, place, desk, pause=not invoked)
+        thorough = invoked and cascade.spending.verify != "never"
+        found = await self._think(cascade, place) if thorough else None
+        return found or known or await self._draft(cascade, place, desk, pause=not invoked)
+
+    def _comes_unasked(self, place: Place, desk: Desk) -> bool:
+        """Say whether a model answers what the editor asks by itself; the light says why not."""
+        if self.may_spend().automatic or self._being_written(place, desk):
+            return True
+        self.show(replace(self.resting(), busy=self._working > 0))
+        return False
 
     def _offered(self, place: Place, desk: Desk) -> Cached | None:
         """Return the better answer that the editor was told of, once, as far as it is left here."""
@@ -243,8 +253,8 @@ class KeystrokeServer(DraftingServer):
             return
         offset = document.offset_at_position(position)
         context = self._context(document, document.source, offset)
-        if self._cache.get(context):
-            return  # what would be asked there is known
+        if self._cache.get(context) or not self.may_spend().ahead:
+            return  # what would be asked there is known, or not worth its cost
         stop(desk.ahead)
         desk.ahead = self.spawn(self._warm(self._cascade, context))
 
@@ -289,7 +299,8 @@ class KeystrokeServer(DraftingServer):
         """Load the model before the first keystroke needs it."""
         document = params.text_document
         if not self._is_excluded(document.uri) and self._offers(document.language_id):
-            self._begin_loading(document.uri)
+            if self.may_spend().automatic:
+                self._begin_loading(document.uri)
             if self.settings.context.neighbour_chars:
                 context = gather(document.text, 0, uri=document.uri, language=document.language_id)
                 self.spawn(self._neighbours.read(context))

@@ -8,7 +8,7 @@ unless the user turned that on. What `Ledger.record` returned from is there afte
                  tier: of the answer; action, reason, observed, required: of `Record.decision`
                  attempts: JSON list of `Attempt` as it stands, with raw features, evidence, the
                  thresholds in force (policy), tests and their outcomes, and usage
-                 remote, lost: of `Record`, lost as a JSON list
+                 remote, lost, power: of `Record`, lost as a JSON list
     events       decision, kind (key: both), at, value: what became of a suggestion, when first
     spending     day, host (key: both), tokens, money: what was asked of remote models
 
@@ -105,7 +105,8 @@ class Record:
     `created` is in seconds since the epoch, `ms` the wall time of the whole; `line` and `column`
     count from 1; `function` is the name of the function under completion, or "" with the cause
     in `untestable`. `remote` is why a remote model that is configured was not asked, or how it
-    failed, `lost` what it was sent then.
+    failed, `lost` what it was sent then; `power` what was spared then, by which profile and why, ""
+    where nothing was.
     """
 
     id: str
@@ -123,6 +124,7 @@ class Record:
     ms: float
     remote: str = ""
     lost: tuple[Sent, ...] = ()
+    power: str = ""
 
     @property
     def answer(self) -> Attempt:
@@ -287,17 +289,22 @@ def _remote_models(db: sqlite3.Connection) -> None:
     )
 
 
+def _power(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE decisions ADD COLUMN power TEXT NOT NULL DEFAULT ''")
+
+
 # Number n of this list turns schema n - 1 into schema n. Only ever append.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _decisions_and_events,
     _values_of_events,
     _remote_models,
+    _power,
 )
 
 _COLUMNS = (
     *("id", "created", "uri", "language", "line", "column", "trigger", "plan", "function"),
     *("untestable", "chosen", "ms", "tier", "action", "reason", "observed", "required"),
-    *("attempts", "remote", "lost"),
+    *("attempts", "remote", "lost", "power"),
 )
 _UPSERT = (
     f"INSERT INTO decisions ({', '.join(f'[{c}]' for c in _COLUMNS)}) "

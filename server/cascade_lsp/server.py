@@ -158,7 +158,7 @@ class CascadeServer(MarkingServer):
         self._snooze = None
         if seconds:
             self._snooze = asyncio.get_running_loop().call_later(seconds, self._wake)
-            self._stop_verifications()
+            self._let_go()
         self.show(self.resting())
         return await self.status()
 
@@ -190,7 +190,7 @@ class CascadeServer(MarkingServer):
             "version": __version__,
             "models": await asyncio.to_thread(self._chosen_models),
             "sandbox": await self._sandbox(),
-            "power": _power(),
+            "power": await self._power(),
             "network": self._network(),
             "snoozed_until": until,
             "work": asdict(self.work),
@@ -228,6 +228,18 @@ class CascadeServer(MarkingServer):
         here = {one.model.name for one in catalogue.load().status() if one.path}
         chosen = asdict(self.settings.models).items()
         return [{"role": role, "name": name, "installed": name in here} for role, name in chosen]
+
+    async def _power(self) -> dict[str, Any]:
+        """Tell what may be spent and why, as the machine is just now."""
+        await asyncio.to_thread(self.gauge.look)
+        reading, spending = self.gauge.reading, self.gauge.spending(self.settings.power)
+        return {
+            "profile": spending.profile,
+            "why": spending.why,
+            "spared": spending.told,
+            "on_battery": reading.on_battery,
+            "percent": None if reading.percent is None else round(reading.percent),
+        }
 
     async def _sandbox(self) -> dict[str, str]:
         if self.settings.sandbox.execution == "off":
@@ -278,15 +290,6 @@ class CascadeServer(MarkingServer):
             self.feature(method)(partial(handler))
         for name, handler in commands.items():
             self.command(name)(partial(handler))
-
-
-def _power() -> dict[str, Any]:
-    import psutil
-
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    if battery is None:
-        return {"on_battery": False, "percent": None}
-    return {"on_battery": not battery.power_plugged, "percent": round(battery.percent)}
 
 
 # -- the process -----------------------------------------------------------------------------------

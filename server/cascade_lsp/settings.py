@@ -25,6 +25,7 @@ from cascade_lsp.engine import EngineOptions
 from cascade_lsp.engine.remote_options import RemoteOptions
 from cascade_lsp.ledger import LedgerOptions
 from cascade_lsp.moments import WhenOptions
+from cascade_lsp.power import PowerOptions
 from cascade_lsp.sandbox import SandboxOptions
 
 SECTION = "cascade"
@@ -73,6 +74,7 @@ class Settings:
     sandbox: SandboxOptions = field(default_factory=SandboxOptions)
     ledger: LedgerOptions = field(default_factory=LedgerOptions)
     remote: RemoteOptions = field(default_factory=RemoteOptions)
+    power: PowerOptions = field(default_factory=PowerOptions)
 
 
 def parse(raw: object) -> tuple[Settings, list[str]]:

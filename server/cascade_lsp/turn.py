@@ -26,6 +26,7 @@ from cascade_lsp.ledger import DOCUMENT, Attempt, TestRun
 from cascade_lsp.owntests import OwnTests
 from cascade_lsp.plans import Plan, Step
 from cascade_lsp.policy import Evidence, Execution, Policy, decide
+from cascade_lsp.power import Spending
 from cascade_lsp.sandbox import Limits, Sandbox
 from cascade_lsp.suites import Finder
 from cascade_lsp.testable import Target, Untestable
@@ -96,7 +97,7 @@ class Place:
 
     `id` and `created` are the draft's where one was shown; `own` are the project's own tests of
     the function, where they may be run; `remote` is why a remote model was not asked, or failed,
-    and `lost` what it was sent when it failed.
+    and `lost` what it was sent when it failed; `spending` is what may be spent on it.
     """
 
     id: str
@@ -111,6 +112,7 @@ class Place:
     attempts: list[Attempt] = field(default_factory=list)
     remote: str = ""
     lost: tuple[Sent, ...] = ()
+    spending: Spending = field(default_factory=Spending)
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -232,7 +234,9 @@ class Turn:
         if draft is not None:
             written, usage = Generated(draft.text, list(draft.logprobs)), draft.usage
         else:
-            written, usage = await continued(self.tier, place.context, priority=place.priority)
+            written, usage = await continued(
+                self.tier, place.context, priority=place.priority, share=place.spending.tokens
+            )
             place.watch(Written(self.tier.name, written.text))
             program = place.program(written.text, whole=True)
         tests, batch = await self._batch(self._test_prompts() if program else [])
@@ -363,11 +367,13 @@ def shown(tier: Tier, context: Context) -> Context:
     return context
 
 
-async def continued(tier: Tier, context: Context, *, priority: Priority) -> tuple[Generated, Usage]:
-    """Continue a document at the cursor as far as the cursor's block goes."""
+async def continued(
+    tier: Tier, context: Context, *, priority: Priority, share: float = 1.0
+) -> tuple[Generated, Usage]:
+    """Continue a document at the cursor as far as the cursor's block goes, or its `share`."""
     context = shown(tier, context)
     facts = await tier.engine.start()
-    prompt = fim.render(context, tier.line, facts.write_per_s)
+    prompt = fim.render(context, tier.line, facts.write_per_s, share=share)
     (written,), usage = await collect(tier.engine.generate([prompt], priority=priority), 1)
     text, at_limit = filters.clean(written.text, context), len(written.logprobs) >= prompt.n_predict
     written.text = filters.last_line(text, context) if at_limit else text

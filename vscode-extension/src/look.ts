@@ -107,8 +107,10 @@ function ofServer({ light, status }: Facts): Look {
 }
 
 function ready(status: Status | undefined): Look {
-  if (status?.power.on_battery) {
-    return quiet("plug", "on battery", "Ready. The machine runs on battery.", [STATUS]);
+  if (status?.power.spared) {
+    const { profile, on_battery, spared } = status.power;
+    const word = profile === "battery" && on_battery ? "on battery" : `${profile} profile`;
+    return quiet("plug", word, `Ready. Less is spent: ${spared}.`, [STATUS]);
   }
   return quiet("check", "ready", "Ready. Everything runs on this machine.", [STATUS]);
 }
@@ -144,8 +146,7 @@ export function background({ status, trusted }: Facts): string[] {
   const sandbox = trusted
     ? `sandbox: ${status.sandbox.tier} (${status.sandbox.reason})`
     : "sandbox: nothing is executed, because this workspace is not trusted";
-  const percent = status.power.percent === null ? "" : ` at ${status.power.percent} %`;
-  const power = status.power.on_battery ? `power: battery${percent}` : "power: mains";
+  const power = `power: ${status.power.profile} (${status.power.why})`;
   const { requests, drafts, cached, verifications, escalations } = status.work;
   const work =
     `since the start: ${requests} requests, ${drafts} drafts, ${cached} cached, ` +

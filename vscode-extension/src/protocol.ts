@@ -202,7 +202,14 @@ export interface Status extends Light {
   version: string;
   models: { role: string; name: string; installed: boolean }[];
   sandbox: { tier: string; reason: string; languages?: string[] };
-  power: { on_battery: boolean; percent: number | null };
+  /** Which profile is in force and why, and what it spares ("" where nothing is). */
+  power: {
+    profile: "plugged" | "battery" | "saver" | "custom";
+    why: string;
+    spared: string;
+    on_battery: boolean;
+    percent: number | null;
+  };
   network: string;
   snoozed_until: number | null;
   work: {

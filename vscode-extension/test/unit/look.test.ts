@@ -46,10 +46,18 @@ const STATUS: Status = {
     { role: "large", name: "big", installed: false },
   ],
   sandbox: { tier: "portable", reason: "the only one here" },
-  power: { on_battery: false, percent: null },
+  power: { profile: "plugged", why: "plugged in", spared: "", on_battery: false, percent: null },
   network: "No remote model is configured: nothing leaves this machine.",
   snoozed_until: null,
   work: { requests: 5, drafts: 4, cached: 3, verifications: 2, escalations: 1, read_tokens: 9, written_tokens: 8 },
+};
+
+const ON_BATTERY: Status["power"] = {
+  profile: "battery",
+  why: "on battery at 41 %",
+  spared: "on battery at 41 % (battery): tested only in pauses",
+  on_battery: true,
+  percent: 41,
 };
 
 function facts(changed: Partial<Facts> = {}, state: State = "ready"): Facts {
@@ -134,10 +142,10 @@ suite("look", () => {
   });
 
   test("a machine on battery says so, and without a status it is ready", () => {
-    const status = { ...STATUS, power: { on_battery: true, percent: 41 } };
+    const status = { ...STATUS, power: ON_BATTERY };
     const shown = look(facts({ status }));
     assertShown(shown, "none", false, "on battery");
-    assert.match(shown.sentence, /battery/);
+    assert.match(shown.sentence, /on battery at 41 % \(battery\): tested only in pauses/);
     assert.equal(look(facts({ status }, "thinking")).word, "thinking");
     assert.equal(look(facts({ status: undefined })).word, "ready");
   });
@@ -149,7 +157,7 @@ suite("background", () => {
       "small model: little",
       "large model: big (not on this machine)",
       "sandbox: portable (the only one here)",
-      "power: mains",
+      "power: plugged (plugged in)",
       "offline: No remote model is configured: nothing leaves this machine.",
       "since the start: 5 requests, 4 drafts, 3 cached, 2 verified, 1 escalated",
     ]);
@@ -161,12 +169,14 @@ suite("background", () => {
     assert.ok(!lines.join().includes("portable"));
   });
 
-  test("says how full the battery is, where that is known", () => {
-    const power = (percent: number | null) =>
-      background(facts({ status: { ...STATUS, power: { on_battery: true, percent } } }))[3];
-    assert.equal(power(41), "power: battery at 41 %");
-    assert.equal(power(0), "power: battery at 0 %");
-    assert.equal(power(null), "power: battery");
+  test("says which power profile is in force and why", () => {
+    const lines = background(facts({ status: { ...STATUS, power: ON_BATTERY } }));
+    assert.equal(lines[3], "power: battery (on battery at 41 %)");
+  });
+
+  test("a machine that is spared for another reason is not said to be on battery", () => {
+    const power: Status["power"] = { ...ON_BATTERY, on_battery: false, why: "plugged in, busy" };
+    assertShown(look(facts({ status: { ...STATUS, power } })), "none", false, "battery profile");
   });
 
   test("is empty while nothing is known", () => {
