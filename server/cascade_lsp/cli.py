@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from cascade_lsp import __version__
 from cascade_lsp.cli_bench import bench
+from cascade_lsp.cli_doctor import doctor
 from cascade_lsp.cli_lab import lab
 from cascade_lsp.cli_remote import remote
 from cascade_lsp.cli_sandbox import sandbox
@@ -227,29 +227,10 @@ def demo(
     demonstration.run(svg)
 
 
-@app.command(epilog="Example:\n\n  cascade doctor --json")
-def doctor(as_json: Json = False) -> None:
-    """Check everything the product needs, measure it, and say how to mend what is wrong."""
-    findings = asyncio.run(_examined(quiet=as_json))
-    if as_json:
-        print_json([finding.as_json() for finding in findings])
-    if any(finding.state == "failed" for finding in findings):
-        raise typer.Exit(1)
-
-
-async def _examined(*, quiet: bool) -> list[Any]:
-    """Run the checks, each shown as it ends."""
-    from cascade_lsp import doctor as checks
-    from cascade_lsp.settings import Settings
-
-    console, findings = Console(quiet=quiet), []
-    with console.status("Checking; models are loaded and measured"):
-        async for finding in checks.examine(Settings()):
-            findings.append(finding)
-            console.print(finding.mark, f"[bold]{finding.name}[/]:", escape(finding.found))
-            if finding.remedy:
-                console.print("   ", escape(finding.remedy), style="yellow", soft_wrap=True)
-    return findings
+app.command(
+    epilog="Examples:\n\n  cascade doctor --json\n\n  cascade doctor --network\n\n"
+    "  cascade doctor --report > report.md"
+)(doctor)
 
 
 # -- the models ---------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import psutil
 
-from cascade_lsp import __version__, catalogue, paths
+from cascade_lsp import __version__, catalogue, fim, paths
 from cascade_lsp.assembly import open_ledger
+from cascade_lsp.context import gather
 from cascade_lsp.engine import ModelFacts, Piece, Prompt, collect, machine, room
 from cascade_lsp.engine.lease import Lease
 from cascade_lsp.engine.local import LocalEngine
@@ -29,6 +30,11 @@ NODE_WANTED = "Install Node 22.13 or newer to have JavaScript and TypeScript tes
 KERNEL_WANTED = (
     "What the kernel refuses is named above. User namespaces: sysctl user.max_user_namespaces, or "
     "kernel.apparmor_restrict_unprivileged_userns=0; Landlock: a kernel from 5.13 on, lsm=landlock."
+)
+MEMORY_WANTED = "Close programs, or set models.large to a smaller one."
+HOLE = (
+    "def area(width, height):\n    return width * |\n\n\nprint(area(width=2, height=3))\n",
+    "height",
 )
 MONTH_S = 30 * 86400.0
 
@@ -56,6 +62,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Yield the findings in order; the slow ones load a model each."""
     yield Finding("cascade", "ok", f"{__version__} on Python {platform.python_version()}")
     yield _build()
+    yield network(settings)
     for role in ("small", "large"):
         async for finding in _model(role, getattr(settings.models, role), settings):
             yield finding
@@ -64,6 +71,20 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     yield _disk()
     yield _memory()
+
+
+def network(settings: Settings) -> Finding:
+    """State what may leave this machine under these settings."""
+    downloads = "a download that you start by name"
+    remote = f"the remote model at {settings.remote.host}" if settings.remote.url else ""
+    if settings.network == "off":
+        kept = f"; {remote} is configured and not asked" if remote else ""
+        found = f"off: nothing connects to anything but this machine, except {downloads}{kept}"
+        return Finding("network", "ok", found, "cascade doctor --network shows it.")
+    if remote:
+        found = f"on: {remote} may be asked where your privacy policy lets it, and {downloads}"
+        return Finding("network", "ok", found, "cascade remote preview shows what would be sent.")
+    return Finding("network", "ok", f"on, but no remote model is configured; else {downloads}")
 
 
 def _build() -> Finding:
@@ -79,23 +100,26 @@ def _build() -> Finding:
 async def _model(role: str, name: str, settings: Settings) -> AsyncIterator[Finding]:
     title = f"{role} model"
     try:
-        path = catalogue.installed(catalogue.load().find(name))
+        model = catalogue.load().find(name)
+        path = catalogue.installed(model)
     except CascadeError as error:
-        yield Finding(title, "failed", str(error))
+        remedy = f"Set models.{role} to a name that `cascade models list` shows."
+        yield Finding(title, "failed", str(error), remedy)
         return
     if path is None:
         remedy = f"cascade models fetch {name}"
         yield Finding(title, "failed", f"{name} is not on this machine", remedy)
         return
     if role == "large" and (lack := room.lack(path, room.available())):
-        yield Finding(title, "warning", lack)
+        yield Finding(title, "warning", lack, MEMORY_WANTED)
         return
     engine = LocalEngine(path, settings.engine, Lease())
     try:
         facts = await engine.start()
         yield Finding(title, "ok", f"{name}: {_described(facts)}")
         yield _kernels(title, facts)
-        yield await _speed(title, engine)
+        yield await _speed(title, engine, name)
+        yield await _hole(title, engine, "psm" if facts.fim else model.style.line, name)
         yield _worker_memory(title, engine, facts)
     except CascadeError as error:
         yield Finding(title, "failed", str(error), f"cascade models verify {name}")
@@ -130,7 +154,7 @@ def _kernels(title: str, facts: ModelFacts) -> Finding:
     return Finding(name, "warning", found, remedy)
 
 
-async def _speed(title: str, engine: LocalEngine) -> Finding:
+async def _speed(title: str, engine: LocalEngine, name: str) -> Finding:
     """Complete a known place and measure reading and writing, in tokens per second."""
     text = "# Numbers.\n" * 24 + "def add(first, second):\n    return first +"
     first: list[float] = []
@@ -141,13 +165,34 @@ async def _speed(title: str, engine: LocalEngine) -> Finding:
         lambda token: first.append(time.perf_counter()),
     )
     if len(first) < 2:
-        return Finding(f"{title}: speed", "failed", "it wrote nothing", "cascade models verify")
+        return Finding(f"{title}: speed", "failed", "it wrote nothing", _verify(name))
     reading = usage.prompt_tokens / (first[0] - started)
     writing = (len(first) - 1) / (first[-1] - first[0])
-    found = f"reads {reading:.0f} and writes {writing:.0f} tokens per second"
+    budget = fim.render(gather("", 0), "prefix", writing).n_predict
+    found = (
+        f"reads {reading:.0f} and writes {writing:.0f} tokens per second, so that {budget} tokens "
+        "are a suggestion's budget"
+    )
     if "second" not in answer.text.split("\n")[0]:
-        return Finding(f"{title}: speed", "warning", f"{found}, but misses a known answer")
+        found = f"{found}, but misses a known answer"
+        return Finding(f"{title}: speed", "warning", found, _verify(name))
     return Finding(f"{title}: speed", "ok", found)
+
+
+async def _hole(title: str, engine: LocalEngine, style: str, name: str) -> Finding:
+    """Fill a known hole in a line."""
+    title = f"{title}: hole"
+    prompt = fim.render(gather(HOLE.replace("|", ""), HOLE.index("|")), style)
+    (answer,), _ = await collect(engine.generate([prompt]), 1)
+    how = "from what is before it" if style == "prefix" else f"by FIM markers ({style})"
+    first = answer.text.strip().split("\n")[0]
+    if first.startswith(IN_IT):
+        return Finding(title, "ok", f"fills a known hole rightly, {how}")
+    return Finding(title, "warning", f"fills a known hole with {first!r}, {how}", _verify(name))
+
+
+def _verify(name: str) -> str:
+    return f"cascade models verify {name}, and if it is whole choose another model"
 
 
 def _worker_memory(title: str, engine: LocalEngine, facts: ModelFacts) -> Finding:
@@ -162,7 +207,8 @@ def _worker_memory(title: str, engine: LocalEngine, facts: ModelFacts) -> Findin
 async def _sandbox(settings: Settings) -> Finding:
     box = make_sandbox(settings.sandbox)
     if box is None:
-        return Finding("sandbox", "warning", "execution is off: answers are never tested")
+        remedy = 'Set sandbox.execution to "auto" to have answers tested.'
+        return Finding("sandbox", "warning", "execution is off: answers are never tested", remedy)
     try:
         status = await box.status()
     finally:
@@ -188,7 +234,8 @@ def _records(settings: Settings) -> Iterator[Finding]:
         yield Finding("ledger", "failed", str(error), f"Look at {paths.state_dir()}.")
         return
     state: Literal["ok", "warning"] = "warning" if ledger.notice else "ok"
-    yield Finding("ledger", state, ledger.notice or f"{len(recent)} decisions in 30 days")
+    remedy = f"Look at {paths.state_dir()}." if ledger.notice else ""
+    yield Finding("ledger", state, ledger.notice or f"{len(recent)} decisions in 30 days", remedy)
     outcomes = [t.outcome for record in recent for a in record.attempts for t in a.tests]
     if outcomes:
         silent = sum(outcome not in ("passed", "assert_failed", "error") for outcome in outcomes)
@@ -208,6 +255,5 @@ def _disk() -> Finding:
 def _memory() -> Finding:
     free = psutil.virtual_memory().available / 1e9
     if free < 2:
-        remedy = "Close programs, or set models.large to a smaller one."
-        return Finding("memory", "warning", f"{free:.1f} GB available", remedy)
+        return Finding("memory", "warning", f"{free:.1f} GB available", MEMORY_WANTED)
     return Finding("memory", "ok", f"{free:.0f} GB available")

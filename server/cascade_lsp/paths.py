@@ -55,12 +55,13 @@ def probes_path() -> Path:
     return state_dir() / "sandbox.json"
 
 
-def runtime_dir() -> Path:
-    """Return the folder in which the user's processes find each other: one per `CASCADE_HOME`.
+def runtime_dir(home: str | Path | None = None) -> Path:
+    """Return the folder in which the user's processes find each other: one per `CASCADE_HOME`,
+    which `home` stands in for.
 
     It is outside that folder, as a Unix socket's path may have only about 100 bytes.
     """
-    home = os.environ.get("CASCADE_HOME")
+    home = home or os.environ.get("CASCADE_HOME")
     digest = hashlib.sha256(os.fsencode(Path(home).absolute())).hexdigest()[:8] if home else ""
     with warnings.catch_warnings(action="ignore"):  # that a session without one gets another
         folder = Path(platformdirs.user_runtime_dir(_APP, appauthor=False))
