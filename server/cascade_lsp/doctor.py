@@ -32,10 +32,7 @@ KERNEL_WANTED = (
     "kernel.apparmor_restrict_unprivileged_userns=0; Landlock: a kernel from 5.13 on, lsm=landlock."
 )
 MEMORY_WANTED = "Close programs, or set models.large to a smaller one."
-HOLE = (
-    "def area(width, height):\n    return width * |\n\n\nprint(area(width=2, height=3))\n",
-    "height",
-)
+HOLE, IN_IT = "def area(width, height):\n    return width * |\n\n\nprint(area(2, 3))\n", "height"
 MONTH_S = 30 * 86400.0
 
 
