@@ -148,6 +148,14 @@ def test_a_function_can_be_verified_and_replaced_by_a_version_that_holds(code, p
     assert "a - b" not in code.saved()
 
 
+def test_what_would_be_sent_is_previewed_before_anything_is(code, page):
+    code.begin(page, ADD)
+    code.command("Cascade: Preview What Would Be Sent")
+    shown = page.locator(".editor-group-container .view-lines").last
+    expect(shown).to_contain_text("Nothing would be sent")
+    expect(shown).to_contain_text("No remote model is configured")
+
+
 # -- off means off ---------------------------------------------------------------------------------
 
 
