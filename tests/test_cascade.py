@@ -16,6 +16,7 @@ from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import Record
 from cascade_lsp.plans import Plan, Step
 from cascade_lsp.policy import Policy, Reason
+from cascade_lsp.power import PowerOptions, Reading, Spending, spending
 from cascade_lsp.sandbox import (
     Check,
     Language,
@@ -526,3 +527,61 @@ async def test_a_first_line_is_shown_early(line: str, early: str, whole: str) ->
     cascade = cascade_of(model("", line=line), model(""), None)
     first, *_, last = [draft async for draft in cascade.drafts(place("def f(n):\n    ║\n"))]
     assert (first.settled, last.text) == (early, whole)
+
+
+# -- what may be spent -----------------------------------------------------------------------------
+
+SAVER = spending(Reading(on_battery=True, percent=18.0), PowerOptions())
+
+
+async def test_a_draft_is_as_much_shorter_as_less_may_be_spent() -> None:
+    small = model(RIGHT)
+    cascade = cascade_of(small, model(RIGHT), None)
+    for share in (1.0, 0.5):
+        cascade.spending = Spending(tokens=share)
+        await cascade.draft(place(STUB))
+    whole, half = (prompts[0].n_predict for prompts in small.asked)
+    assert half == whole // 2
+
+
+async def test_where_the_machine_is_spared_the_larger_local_model_is_not_asked(
+    sandbox: Sandbox,
+) -> None:
+    large = model(RIGHT)
+    cascade = cascade_of(model(WRONG), large, sandbox)
+    cascade.spending = SAVER
+    record = await cascade.complete(place(STUB))
+    assert (record.answer.tier, large.asked) == ("small", [])
+    assert isinstance(checked := await cascade.check(place(STUB.replace("║", "return 3║"))), Record)
+    assert (checked.attempts[0].decision.action, large.asked) == ("escalate", [])
+
+
+async def test_the_only_model_that_is_here_is_asked_however_the_machine_is(
+    sandbox: Sandbox,
+) -> None:
+    cascade = Cascade([Tier("large", "l", model(RIGHT))], sandbox)
+    cascade.spending = SAVER
+    assert (await cascade.complete(place(STUB))).answer.tier == "large"
+
+
+@pytest.mark.parametrize(("most", "asked"), [(None, 1), (1, 1), (0, 0)])
+async def test_no_more_tests_are_asked_for_than_may_be_spent(
+    sandbox: Sandbox, most: int | None, asked: int
+) -> None:
+    small = model(RIGHT)
+    cascade = cascade_of(small, model(RIGHT), sandbox, CascadeOptions(plan="few"))
+    cascade.plans["few"] = Plan("few", "", (Step("small", 1, 1, Policy()),))
+    cascade.spending = Spending(tests=most)
+    record = await cascade.complete(place(EXAMPLE))
+    assert sum(map(is_test_prompt, small.asked[0])) == asked
+    assert record.answer.tests  # examples are there already, and are run
+
+
+async def test_a_decision_says_what_was_spared_and_why(sandbox: Sandbox) -> None:
+    cascade = cascade_of(model(RIGHT), model(RIGHT), sandbox)
+    assert "Spared" not in explain.decision(await cascade.complete(place(STUB)))
+    cascade.spending = SAVER
+    record = await cascade.complete(place(STUB))
+    assert record.power == SAVER.told
+    assert "Spared: on battery at 18 % (saver): " in explain.decision(record)
+    assert explain.as_json(record)["power"] == SAVER.told
