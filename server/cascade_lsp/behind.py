@@ -10,6 +10,7 @@ meanwhile is left alone.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -60,6 +61,7 @@ class BehindServer(EditorServer):
         self._cache = CompletionCache()
         self._desks: dict[str, Desk] = {}
         self._unseen: dict[str, Ready] = {}
+        self._typed_at_s = 0.0  # by the monotonic clock
         self._second: asyncio.Task[None] | None = None  # what a larger tier is asked untested
 
     def _desk(self, uri: str) -> Desk:
@@ -78,8 +80,16 @@ class BehindServer(EditorServer):
             self.spawn(asyncio.to_thread(self.gauge.look))
         return self.gauge.spending(self.settings.power)
 
-    def _idle_s(self) -> float:
-        return PAUSE_S if self.may_spend().verify == "pauses" else IDLE_S
+    async def _pause(self) -> None:
+        """Wait until work behind a reply may begin: soon, or, where that is for pauses only, once
+        nobody has typed for a while."""
+        if self.may_spend().verify != "pauses":
+            await asyncio.sleep(IDLE_S)
+            return
+        left_s = PAUSE_S
+        while left_s > 0:
+            await asyncio.sleep(left_s)
+            left_s = self._typed_at_s + PAUSE_S - time.monotonic()
 
     def _hold_unseen(self, ready: Ready) -> None:
         """Keep a draft until it is shown: only then it is recorded and tested."""
@@ -102,12 +112,12 @@ class BehindServer(EditorServer):
             self.spawn(self._keep_first(record, wait_ms))
         if not ready.whole:
             return
-        when = self.may_spend().verify
-        testable = when != "never" and await cascade.worth_verifying(context, draft)
+        tests = self.may_spend().verify != "never"
+        testable = tests and await cascade.worth_verifying(context, draft)
         typed = self._typed(ready.place)
         if typed is None or not (draft.text.startswith(typed) or typed.startswith(draft.text)):
             return  # the user is elsewhere already
-        if testable and draft.text and when == "always":
+        if testable and draft.text:
             stop(desk.verification)
             desk.verified = context.document[: context.offset] + draft.text
             desk.verification = self.spawn(self._verify(desk, ready))
@@ -153,7 +163,7 @@ class BehindServer(EditorServer):
 
     async def _verify(self, desk: Desk, ready: Ready) -> None:
         """Test a draft, and let a larger tier write what fails."""
-        await asyncio.sleep(self._idle_s())
+        await self._pause()
         if not ready.draft.text and self._typed(ready.place) != "":
             return
         self.work.verifications += 1
@@ -169,7 +179,7 @@ class BehindServer(EditorServer):
         place, draft = ready.place, ready.draft
         refused, desk.refused = desk.refused, None
         rejected = bool(refused and typed_since(refused, place.context.document))
-        await asyncio.sleep(self._idle_s())
+        await self._pause()
         if self._typed(place) != "":
             return
         try:

@@ -310,6 +310,7 @@ class KeystrokeServer(DraftingServer):
         desk = self._desk(params.text_document.uri)
         document = self.document(params.text_document.uri)
         self._pace.typed(time.perf_counter())
+        self._typed_at_s = time.monotonic()
         stop(self._second)
         if not desk.shown or document.version is None:
             return
