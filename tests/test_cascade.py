@@ -11,7 +11,7 @@ import pytest
 from cascade_lsp import explain, testable
 from cascade_lsp.cascade import Cascade, CascadeOptions
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Priority, Prompt
+from cascade_lsp.engine import Priority, Prompt, Token, Usage
 from cascade_lsp.errors import EngineError, ModelError, UsageError
 from cascade_lsp.ledger import Record
 from cascade_lsp.plans import Plan, Step
@@ -66,6 +66,22 @@ def cascade_of(
     """Return a cascade whose tiers both test themselves, unless `options` say otherwise."""
     options = options or CascadeOptions(plan="paper")
     return Cascade([Tier("small", "s", small), Tier("large", "l", large)], sandbox, options)
+
+
+async def test_alternatives_are_distinct_the_likelier_first_and_none_for_a_whole_body() -> None:
+    lines = {1: ("b\n", -2.0), 2: ("a\n", -0.5), 3: ("b\n", -1.0)}
+
+    class Sampled(ScriptedEngine):
+        async def generate(self, prompts, *, priority=Priority.KEYSTROKE):  # type: ignore[no-untyped-def]
+            for seq, prompt in enumerate(prompts):
+                assert prompt.temperature > 0
+                text, logprob = lines[prompt.seed]
+                yield Token(seq, text.strip(), logprob)
+            yield Usage()
+
+    cascade = cascade_of(Sampled(lambda prompt: ""), model(RIGHT), None)
+    assert await cascade.alternatives(place("a = b = 1\nx = ║")) == ["a", "b"]
+    assert await cascade.alternatives(place(STUB)) == []
 
 
 async def test_a_small_answer_that_passes_its_tests_is_accepted(sandbox: Sandbox) -> None:

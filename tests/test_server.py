@@ -276,6 +276,20 @@ async def test_who_asks_gets_the_whole_cascade(begin, ledger):
     await settled(lambda: ledger.get("c1"))
 
 
+async def test_who_asks_can_choose_among_distinct_suggestions_the_best_first(begin):
+    session = await begin(others=("return 3", "return 2", "return 3", ""))
+    items = await session.editor.complete(*CURSOR, INVOKED)
+    assert [one["insertText"] for one in items] == ["return 2", "return 3"]
+    assert len(await session.editor.complete(*CURSOR)) == 1  # who only types gets one
+
+
+async def test_what_there_is_to_choose_from_keeps_nobody_waiting(begin, monkeypatch):
+    monkeypatch.setattr("cascade_lsp.keystroke.OTHERS_S", 0.05)
+    session = await begin(others=("return 3",), others_s=60)
+    (item,) = await session.editor.complete(*CURSOR, INVOKED)
+    assert item["insertText"] == "return 2"
+
+
 async def test_who_asks_after_typing_is_not_put_off_with_the_untested_draft(begin):
     session = await begin()
     await session.editor.complete(*CURSOR)

@@ -12,11 +12,13 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from math import inf
+from statistics import fmean
 from typing import Literal
 
 from cascade_lsp import confidence, filters, fim, testable, testgen
 from cascade_lsp.context import Context
-from cascade_lsp.engine import Priority, Sent, Usage, collect
+from cascade_lsp.engine import Generated, Priority, Prompt, Sent, Usage, collect
 from cascade_lsp.errors import EngineError, ModelError, RemoteError, UsageError
 from cascade_lsp.ledger import DOCUMENT, Attempt, Record
 from cascade_lsp.moments import must_go_on
@@ -42,6 +44,7 @@ from cascade_lsp.turn import (
 
 _LOG = logging.getLogger(__name__)
 
+ALTERNATIVES = 3  # that are sampled for who asks to choose
 FAILED = (Reason.TRUSTED_FAILED, Reason.OWN_FAILED, Reason.TESTS_FAILED)
 
 
@@ -143,6 +146,23 @@ class Cascade:
     async def draft(self, context: Context) -> Draft:
         """Return the first tier's whole continuation at the cursor; its text may be empty."""
         return [draft async for draft in self.drafts(context)][-1]
+
+    async def alternatives(self, context: Context) -> list[str]:
+        """Return other continuations than the first tier's likeliest one, the likelier first, each
+        once; none where a whole body is wanted, for the tiers' turns write those."""
+        place = await self._place(context, "invoked")
+        if place.stub is not None:
+            return []
+        tier, facts = self._first(), await self._first().engine.start()
+        prompt = fim.render(context, tier.line, facts.write_per_s, share=self.spending.tokens)
+        prompts = [
+            replace(prompt, temperature=0.8, seed=seed) for seed in range(1, ALTERNATIVES + 1)
+        ]
+        stream = tier.engine.generate(prompts, priority=Priority.KEYSTROKE)
+        answers, _ = await collect(stream, len(prompts))
+        likeliest_first = sorted(answers, key=lambda one: -fmean(one.logprobs or [-inf]))
+        texts = [_usable(one, prompt, context) for one in likeliest_first]
+        return list(dict.fromkeys(text for text in texts if text))
 
     async def warm(self, context: Context) -> None:
         """Let the first tier read what is before the cursor, while nothing else is to do."""
@@ -462,6 +482,12 @@ class Cascade:
             await tier.engine.close()
         if self._runner.sandbox is not None:
             await self._runner.sandbox.close()
+
+
+def _usable(written: Generated, prompt: Prompt, context: Context) -> str:
+    """Return what of a whole answer to a keystroke may be suggested."""
+    cut = len(written.logprobs) >= prompt.n_predict
+    return filters.whole(filters.clean(written.text, context), context, cut=cut)
 
 
 def _unwatched(_event: Event) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from cascade_lsp.desk import Completer, Desk, Place
 from cascade_lsp.documents import EditorDocument, plain
 from cascade_lsp.drafting import DraftingServer
 from cascade_lsp.editor import after_reply, stop
+from cascade_lsp.errors import CascadeError
 from cascade_lsp.moments import outcome, typed_since, unwanted
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ SECTION = "cascade"
 # After which it is seen how much of an accepted suggestion still stands.
 KEPT_S, KEPT_LATER_S = 30.0, 300.0
 SEEN_MS = 500  # what was shown for less was not refused
+OTHERS_S = 3.0  # that who asked waits longer, to have something to choose from
 NEVER = ("just accepted", "against the selection")  # reasons that hold for what is known, too
 ACCEPT = "cascade.acceptCompletion"
 
@@ -91,15 +94,18 @@ class KeystrokeServer(DraftingServer):
         else:
             self.work.cached += 1
             found = replace(found, text=filters.again(found.text, place.context))
+        others = await self._others(place, found) if invoked else []
         if (here := self._at_present(place, found)) is None:
             return []
+        typed = found.text.removesuffix(here[1].text)
         place, found = here
         _LOG.info("answered with %d characters of %s", len(found.text), found.candidate_id)
         desk.shown, desk.accepted = (place, found), ""
         if unseen := self._unseen.pop(found.candidate_id, None):
             after_reply(lambda: self._follow_up(desk, unseen, place.waited_ms()))
-        others = self._others(found) if invoked else []
-        return [_item(place, one) for one in (found, *others)]
+        texts = [text.removeprefix(typed) for text in others if text.startswith(typed)]
+        distinct = dict.fromkeys([found.text, *(text for text in texts if text)])
+        return [_item(place, replace(found, text=text)) for text in distinct]
 
     async def _ask(
         self, place: Place, desk: Desk, known: Cached | None, *, invoked: bool
@@ -186,15 +192,21 @@ class KeystrokeServer(DraftingServer):
         awake = settings.enabled and self._snooze is None
         return awake and language not in settings.disabled_languages
 
-    def _others(self, found: Cached) -> list[Cached]:
-        """Return the other tiers' answers of the same decision, to cycle through."""
-        record = self.journal.held(found.candidate_id)
-        if record is None or not record.answer.text.endswith(found.text):
-            return []
-        typed = record.answer.text.removesuffix(found.text)
-        usable = [a.text for a in record.attempts if a.evidence.syntax_ok]
-        texts = dict.fromkeys(t.removeprefix(typed) for t in usable if t.startswith(typed))
-        return [Cached(text, record.id) for text in texts if text not in ("", found.text)]
+    async def _others(self, place: Place, found: Cached) -> list[str]:
+        """Return what else there is to cycle through: the other tiers' answers of the same
+        decision, then what the small model might have written, as far as its time goes."""
+        record, tiers = self.journal.held(found.candidate_id), list[str]()
+        if record and record.answer.text.endswith(found.text):
+            typed = record.answer.text.removesuffix(found.text)
+            usable = [a.text for a in record.attempts if a.evidence.syntax_ok]
+            tiers = [text.removeprefix(typed) for text in usable if text.startswith(typed)]
+        if not self.may_spend().ahead:
+            return tiers
+        cascade = await self._ready(place.context.uri)
+        with suppress(TimeoutError, CascadeError):
+            async with asyncio.timeout(OTHERS_S):
+                return [*tiers, *await cascade.alternatives(place.context)]
+        return tiers
 
     async def _think(self, cascade: Completer, place: Place) -> Cached | None:
         """Ask the whole cascade, within the patience of someone who asked for it."""

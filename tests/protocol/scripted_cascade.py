@@ -28,6 +28,8 @@ class Script:
     ahead: str = ""
     think_s: float = 0.0
     doubt: bool = False
+    others: tuple[str, ...] = ()
+    others_s: float = 0.0
     fails: str = ""
     fails_to_load: bool = False
     farewell: str = ""
@@ -75,6 +77,10 @@ class ScriptedCascade:
         if self.script.think_s > patience_s:
             return self._record(context, number, self.script.text, "not_asked")
         return self._record(context, number, self.script.better)
+
+    async def alternatives(self, context):
+        await self._call("alternatives", self.script.others_s)
+        return list(self.script.others)
 
     async def check(self, context, watch):
         await self._call("check", self.script.think_s)
