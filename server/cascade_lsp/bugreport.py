@@ -52,7 +52,7 @@ def report(
     lines += [f"- {line}" for line in _changed(settings, Settings(), "cascade")] or ["none"]
     for log in logs:
         lines += ["", f"## The last {LOG_LINES} lines of {log.name}", "", *_end_of(log)]
-    return "\n".join(redacted(line) for line in lines) + "\n"
+    return "\n".join(redacted(line, settings.remote.host) for line in lines) + "\n"
 
 
 def _versions() -> Iterator[str]:
@@ -84,8 +84,8 @@ def _end_of(log: Path) -> list[str]:
         return [f"It cannot be read: {error.strerror}."]
 
 
-def redacted(line: str) -> str:
-    """Return a line without secrets, paths and names."""
+def redacted(line: str, host: str = "") -> str:
+    """Return a line without secrets, paths and names; `host` is the remote model's."""
     kind = kind_of(line)
     if kind:
         return f"<a line that seems to hold a secret ({kind}) was removed>"
@@ -97,7 +97,8 @@ def redacted(line: str) -> str:
     line = _QUOTED.sub(r"\1<path>\1", line)
     line = _PLAIN.sub("<path>", line)
     line = _TOKEN.sub("<removed>", line)
-    for word, name in _names():
+    remote = [(host, "<remote>")] if host and host not in LOOPBACK else []
+    for word, name in (*remote, *_names()):
         line = re.sub(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", name, line)
     return line
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import psutil
 
-from cascade_lsp import __version__, catalogue, fim, paths
+from cascade_lsp import __version__, catalogue, fim, paths, power
 from cascade_lsp.assembly import open_ledger
 from cascade_lsp.context import gather
 from cascade_lsp.engine import ModelFacts, Piece, Prompt, collect, machine, room
@@ -68,6 +68,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     yield _disk()
     yield _memory()
+    yield _power(settings)
 
 
 def network(settings: Settings) -> Finding:
@@ -254,3 +255,8 @@ def _memory() -> Finding:
     if free < 2:
         return Finding("memory", "warning", f"{free:.1f} GB available", MEMORY_WANTED)
     return Finding("memory", "ok", f"{free:.0f} GB available")
+
+
+def _power(settings: Settings) -> Finding:
+    granted = power.Gauge().spending(settings.power)
+    return Finding("power", "ok", granted.told or f"{granted.why} ({granted.profile})")
