@@ -132,6 +132,47 @@ def bench_engine(
     _show(table, machine)
 
 
+@bench.command(
+    "power", epilog="Examples:\n\n  cascade bench power\n\n  cascade bench power --places 4 --json"
+)
+def bench_power(
+    places: Annotated[
+        int, typer.Option(min=2, help="How many functions and lines to complete.")
+    ] = 8,
+    seed: Annotated[int, typer.Option(help="Which lines.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure what a suggestion costs under each power profile, tests and larger model included.
+
+    Half of the places are bundled functions, half lines of Python's standard library. Profiles take
+    turns. Processor seconds are those of all our processes; energy is the whole machine's.
+    """
+    from cascade_lsp.bench import corpus, power, processes
+
+    lines = [
+        one for one in corpus.places(corpus.read(None), 4 * places, seed) if one.kind == "line"
+    ]
+    pairs = zip(power.functions(places), lines, strict=False)
+    chosen = [one for pair in pairs for one in pair][:places]
+    with Console(stderr=True).status("") as status:
+        visits = asyncio.run(power.measure(chosen, lambda what: status.update(escape(what))))
+    costs, machine = power.costs(visits), {**processes.machine(), "seed": seed}
+    if as_json:
+        visited = [asdict(one) for one in visits]
+        print_json({"machine": machine, "costs": [asdict(c) for c in costs], "visits": visited})
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("profile", "suggestions", "cpu s", "joules", "characters", "wait s", "tested"):
+        table.add_column(name, justify="left" if name == "profile" else "right")
+    table.add_column("escalated", justify="right")
+    for one in costs:
+        joules = "not reported" if one.energy_j is None else f"{one.energy_j:.1f}"
+        figures = f"{one.cpu_s:.2f}", joules, f"{one.chars:.0f}", f"{one.wait_s:.2f}"
+        done = str(one.verifications), str(one.escalations)
+        table.add_row(one.profile, f"{one.suggested} of {one.visits}", *figures, *done)
+    _show(table, machine)
+
+
 def _show(table: Table, machine: dict[str, object]) -> None:
     console = Console()
     console.print(table, highlight=False)

@@ -167,7 +167,7 @@ class Editor:
         else:
             self._column += len(text) - erased
 
-    async def ask(self) -> Answer:
+    async def ask(self, trigger: int = AUTOMATIC) -> Answer:
         """Ask for a suggestion at the cursor, instead of the one that was asked for before."""
         position = {"line": self._line, "character": self._column}
         if self._request and not self._request.done():
@@ -177,7 +177,7 @@ class Editor:
             {
                 "textDocument": {"uri": self._uri},
                 "position": position,
-                "context": {"triggerKind": AUTOMATIC},
+                "context": {"triggerKind": trigger},
             },
         )
         items = ((await request) or {}).get("items", [])
