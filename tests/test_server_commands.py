@@ -359,6 +359,19 @@ async def test_the_wait_is_noted_once_and_so_is_what_was_kept(begin, ledger, mon
     assert found["kept"] == 1.0
 
 
+async def test_closing_a_document_settles_what_was_kept(begin, ledger):
+    editor = await begin("def f():\n    \n", line="    return 1\n")
+    (item,) = await editor.complete(1, 4)
+    decision = item["command"]["arguments"][0]
+    editor.type(1, 4, item["insertText"], 2)
+    await settled(lambda: any(e.kind == "accepted" for e in ledger.events(decision)))
+    editor.type(1, 4, "", 3, until=4 + len(item["insertText"]))
+    editor.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    await settled(lambda: len(ledger.events(decision)) == 4)
+    found = {event.kind: event.value for event in ledger.events(decision)}
+    assert found["kept"] == found["kept_later"] == 0.0
+
+
 async def test_statistics_and_the_list_of_decisions_come_from_the_ledger(begin):
     editor = await begin("def f():\n    \n", line="    return 1\n")
     (item,) = await editor.complete(1, 4)

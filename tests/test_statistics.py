@@ -84,13 +84,13 @@ def test_a_report_has_every_day_and_only_what_an_editor_asked_for() -> None:
     [
         ("def f(x):\n    y = x\n    return y\n", 1.0),
         ("class A:\n    def f(x):\n        y = x\n\n        return y\n", 1.0),
-        ("def f(x):\n    z = x\n    return y\n", 2 / 3),
+        ("def f(x):\n    z = x\n    return y\n", (2 + 4 / 5) / 3),  # one letter of five
+        ("def f(x):\n    return y\n", 2 / 3),
+        ("def f(x):\n    import os  # and no more\n    return y\n", 2 / 3),
         ("", 0.0),
     ],
 )
-def test_kept_is_the_share_of_the_accepted_lines_that_still_stand(
-    document: str, share: float
-) -> None:
+def test_kept_is_how_much_of_the_accepted_lines_still_stands(document: str, share: float) -> None:
     assert kept_share("def f(x):\n    y = x\n    return y", document) == pytest.approx(share)
 
 

@@ -88,7 +88,8 @@ class Desk:
     written ahead; what was shown last and where, until it is accepted or refused; where something
     else was typed than was shown, until the next draft; the text up to the end of what was
     accepted last; the better answer that the editor was told of; the verdicts on the function that
-    was tested last, those that stand in the document, by function; its characters per token."""
+    was tested last, those that stand in the document, by function; its characters per token; what
+    was accepted lately, by decision, and the text as it was last: closing it settles that."""
 
     request: asyncio.Task[Any] | None = None
     writing: Writing | None = None
@@ -103,6 +104,8 @@ class Desk:
     verdicts: tuple[Verdict, ...] = ()
     standing: dict[str, Verdict] = field(default_factory=dict)
     density: float = CHARS_PER_TOKEN
+    kept: dict[str, str] = field(default_factory=dict)
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ positions are its own.
 """
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -163,17 +163,17 @@ def _among(cells: list[TextDocument], own: TextDocument) -> Cell:
 
 def of_cells(
     opened: Callable[[types.DidOpenTextDocumentParams], None],
-    changed: Callable[[types.DidChangeTextDocumentParams], Awaitable[None]],
+    changed: Callable[[types.DidChangeTextDocumentParams], None],
     closed: Callable[[types.DidCloseTextDocumentParams], None],
-) -> dict[str, Callable[[Any], Awaitable[None]]]:
+) -> dict[str, Callable[[Any], None]]:
     """Return what to do at a notebook's events, by name, from what is done at a document's: its
     cells come, change and go as documents do."""
 
-    async def notebook_opened(params: types.DidOpenNotebookDocumentParams) -> None:
+    def notebook_opened(params: types.DidOpenNotebookDocumentParams) -> None:
         for cell in params.cell_text_documents:
             opened(types.DidOpenTextDocumentParams(cell))
 
-    async def notebook_changed(params: types.DidChangeNotebookDocumentParams) -> None:
+    def notebook_changed(params: types.DidChangeNotebookDocumentParams) -> None:
         cells = params.change.cells or types.NotebookDocumentCellChanges()
         if cells.structure:
             for cell in cells.structure.did_open or ():
@@ -181,9 +181,9 @@ def of_cells(
             for gone in cells.structure.did_close or ():
                 closed(types.DidCloseTextDocumentParams(gone))
         for text in cells.text_content or ():
-            await changed(types.DidChangeTextDocumentParams(text.document, text.changes))
+            changed(types.DidChangeTextDocumentParams(text.document, text.changes))
 
-    async def notebook_closed(params: types.DidCloseNotebookDocumentParams) -> None:
+    def notebook_closed(params: types.DidCloseNotebookDocumentParams) -> None:
         for cell in params.cell_text_documents:
             closed(types.DidCloseTextDocumentParams(cell))
 

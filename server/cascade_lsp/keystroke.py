@@ -317,14 +317,17 @@ class KeystrokeServer(DraftingServer):
                 context = gather(document.text, 0, uri=document.uri, language=document.language_id)
                 self.spawn(self._neighbours.read(context))
 
-    async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
+    def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         """Notice an accepted suggestion, whichever way it got into the text."""
-        desk = self._desk(params.text_document.uri)
         document = self.document(params.text_document.uri)
         self._pace.typed(time.perf_counter())
         self._typed_at_s = time.monotonic()
         stop(self._second)
-        if not desk.shown or document.version is None:
+        if document.version is None:
+            return  # it was closed meanwhile
+        desk = self._desk(params.text_document.uri)
+        desk.text = document.source
+        if not desk.shown:
             return
         place, shown = desk.shown
         text, offset = plain(document.source), place.context.offset
@@ -332,37 +335,45 @@ class KeystrokeServer(DraftingServer):
         if made == "accepted":
             desk.shown = None
             line_head = text[text.rfind("\n", 0, offset) + 1 : offset]
-            self.spawn(self._watch_kept(params.text_document.uri, shown, line_head))
+            desk.kept[shown.candidate_id] = line_head + shown.text
+            self.spawn(self._watch_kept(params.text_document.uri, shown.candidate_id))
             if all(len(change.text) <= 1 for change in params.content_changes):
-                await self.journal.note(shown.candidate_id, "typed_through")
+                self.spawn(self.journal.note(shown.candidate_id, "typed_through"))
             else:
                 desk.accepted = text[: offset + len(shown.text)]
-            await self.accept(shown.candidate_id)
+            self.spawn(self.accept(shown.candidate_id))
         elif made == "rejected":
             desk.shown, desk.refused = None, place.context
             if place.waited_ms() >= SEEN_MS:
-                await self.journal.note(shown.candidate_id, "rejected")
+                self.spawn(self.journal.note(shown.candidate_id, "rejected"))
 
-    async def _watch_kept(self, uri: str, accepted: Cached, line_head: str) -> None:
+    async def _watch_kept(self, uri: str, decision_id: str) -> None:
         """See after a while, and after a longer one, how much of what was accepted still stands."""
-        from cascade_lsp.statistics import kept_share
-
         for pause, kind in ((KEPT_S, "kept"), (KEPT_LATER_S - KEPT_S, "kept_later")):
             await asyncio.sleep(pause)
-            document = self.document(uri)
-            if document.version is None:
+            desk, document = self._desks.get(uri), self.document(uri)
+            if desk is None or decision_id not in desk.kept or document.version is None:
                 return
-            share = kept_share(line_head + accepted.text, document.source)
-            await self.journal.note(accepted.candidate_id, kind, share)
+            await self._note_kept(decision_id, kind, desk.kept[decision_id], document.source)
+        self._desk(uri).kept.pop(decision_id, None)
+
+    async def _note_kept(self, decision_id: str, kind: str, accepted: str, now: str) -> None:
+        from cascade_lsp.statistics import kept_share
+
+        share = await asyncio.to_thread(kept_share, accepted, now)
+        await self.journal.note(decision_id, kind, share)
 
     def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
-        """Forget what was under way for a document."""
+        """Forget what was under way for a document; what it was closed with is what was kept."""
         uri = params.text_document.uri
         if self._excluded == self._exclusions.reason(uri, self.folders):
             self._tell_excluded("")
         if self.settings.context.neighbour_chars:
             self._neighbours.forget(uri)
         desk = self._desks.pop(uri, Desk())
+        for decision_id, accepted in desk.kept.items():
+            for kind in ("kept", "kept_later"):  # where one was noted already, that one stays
+                self.spawn(self._note_kept(decision_id, kind, accepted, desk.text))
         for task in (desk.request, desk.pen, desk.verification, desk.ahead):
             stop(task)
 

@@ -177,13 +177,13 @@ class MarkingServer(KeystrokeServer):
         document = self.document(params.text_document.uri)
         return [lens for verdict in standing if (lens := hints.lens(verdict, document))]
 
-    async def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
+    def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         """Take back what was found in a version that is gone, and go on."""
         uri = params.text_document.uri
         if self._findings.pop(uri, None):
             self._publish(uri)
         self.settle(uri)
-        await super().did_change(params)
+        super().did_change(params)
 
     def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         """Take back all that was shown of a document, and forget it."""

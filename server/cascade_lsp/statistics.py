@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, quantiles
 from typing import Any
 
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+
 from cascade_lsp.ledger import Event, Record
 from cascade_lsp.policy import Reason
 
@@ -18,6 +21,8 @@ VERIFIED = (Reason.TESTS_PASSED, Reason.TRUSTED_PASSED, Reason.OWN_PASSED)
 ASKED_BY_EDITORS = ("automatic", "invoked")
 
 Events = Mapping[str, Sequence[Event]]
+
+LIKE = 0.5  # from which on a line counts as an edited one, and not as another
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +32,10 @@ class Figures:
     `tested` had at least one test with a verdict; `verified` were then accepted because of their
     tests. `acceptance` is the accepted share of all suggestions, `typed_through` counts the
     accepted ones that were typed by hand, `rejected` those behind which something else was typed
-    or that were dismissed. `kept` is the mean share of the lines of the accepted ones that still
-    stood after 30 seconds, `kept_later` after five minutes; `verified_share` is of the tested
-    ones, `escalated_share` of all. Latencies are what the editor waited for, in ms.
+    or that were dismissed. `kept` is the mean share of the accepted ones that still stood
+    after 30 seconds, by edit distance, `kept_later` after five minutes, or when the document was
+    closed before; `verified_share` is of the tested ones, `escalated_share` of all. Latencies are
+    what the editor waited for, in ms.
     """
 
     suggestions: int
@@ -121,12 +127,23 @@ def figures(records: Sequence[Record], events: Events) -> Figures:
 
 
 def kept_share(accepted: str, document: str) -> float:
-    """Return the share of an accepted text's lines that stand in a document, in [0, 1].
+    """Return how much of an accepted text stands in a document, in [0, 1].
 
-    Lines are compared without the blanks around them; blank ones do not count.
+    Each of its lines stands as far as the document has one like it: 1 - edit distance / length of
+    the longer, and not at all below LIKE. Lines are compared without the blanks around them, each
+    with another; blank ones do not count.
     """
     wanted, there = _lines(accepted), _lines(document)
-    return (wanted & there).total() / wanted.total() if wanted else 1.0
+    stands = float((wanted & there).total())
+    left = list((there - wanted).elements())
+    for line in (wanted - there).elements():
+        like = process.extractOne(
+            line, left, scorer=Levenshtein.normalized_similarity, score_cutoff=LIKE
+        )
+        if like:
+            stands += like[1]
+            del left[like[2]]
+    return stands / wanted.total() if wanted else 1.0
 
 
 def _lines(text: str) -> Counter[str]:
