@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from cascade_lsp.errors import UsageError
-from cascade_lsp.terminal import Json, print_json
+from cascade_lsp.terminal import Json, print_json, settings_in
 
 lab = typer.Typer(
     help="Measure whether the cascade pays, and find the plan that does.", no_args_is_help=True
@@ -242,8 +243,14 @@ def lab_fim(
     out: Annotated[
         Path, typer.Option(help="Rows are added here; those it has are not asked anew.")
     ] = Path("holes.jsonl"),
-    tier: Annotated[Literal["small", "large"], typer.Option(help="Who is asked.")] = "small",
+    tier: Annotated[
+        Literal["small", "large", "remote"], typer.Option(help="Who is asked.")
+    ] = "small",
     model: Annotated[str | None, typer.Option(help="Its model, if not the one in use.")] = None,
+    settings_file: Annotated[
+        Path | None,
+        typer.Option("--settings", help="A JSON file that names the remote model, to ask that."),
+    ] = None,
     limit: Annotated[
         int, typer.Option(min=0, help="Only so many places of each file, drawn; 0: all.")
     ] = 0,
@@ -268,12 +275,17 @@ def lab_fim(
         found = list(infill.holes(file, everything=everything, others=others))
         random.Random(0).shuffle(found)
         problems += found[: limit or None]
-    models = ModelOptions(**{tier: model}) if model else ModelOptions()
+    settings = settings_in(settings_file) if settings_file else Settings()
+    if model:
+        settings = replace(settings, models=ModelOptions(**{tier: model}))
 
     async def asked() -> None:
-        cascade = make_cascade(Settings(models=models))
+        cascade = make_cascade(settings)
         if tier not in cascade.tiers:
             raise UsageError(f"The {tier} model is not here. Run `cascade models fetch`.")
+        gate = cascade.tiers[tier].gate
+        if gate and (refused := await gate.refusal(out.absolute().as_uri())):
+            raise UsageError(f"The remote model may not be asked: {refused}.")
         try:
             with Rows(out) as rows, _progress() as bar:
                 had = [row for row in rows.had if row["tier"] == tier]
