@@ -18,6 +18,7 @@ from pytest_lsp import make_test_lsp_client
 
 from cascade_lsp import paths
 from cascade_lsp.offline import Run, holds, is_own
+from cascade_lsp.settings import Settings
 from cascade_lsp.watching import NOT_STARTED, Call, Watched, command_of
 from tests import models
 from tests.hosts import gone, of_home
@@ -213,6 +214,16 @@ def test_the_doctor_shows_the_promise(home: Path) -> None:
         assert run["calls"]["bind unix its own/engine.sock"] == 1
 
 
+def test_where_nothing_can_be_watched_it_is_said_with_what_can_be_done_instead(
+    tmp_path: Path,
+) -> None:
+    done, _ = cascade(tmp_path, "doctor", "--network")  # one that is traced cannot be traced again
+    assert done.returncode == 1
+    assert "the kernel allows no tracer here" in done.stdout
+    assert "What can be checked instead" in done.stdout
+    assert "✓" not in done.stdout
+
+
 async def test_an_editor_is_served_without_a_network(home: Path) -> None:
     client, report = make_test_lsp_client(), home / "report.json"
     serve = (sys.executable, "-m", "cascade_lsp", "serve", "--log-file", str(home / "log"))
@@ -236,7 +247,10 @@ async def test_an_editor_is_served_without_a_network(home: Path) -> None:
 
 
 def test_the_doctor_measures_everything_without_a_network(home: Path) -> None:
-    done, seen = cascade(home, "doctor", "--json")
+    # The small model in both roles: it is about sockets, and the large one takes long to load.
+    settings = home / "settings.json"
+    settings.write_text(json.dumps({"models": {"large": Settings().models.small}}))
+    done, seen = cascade(home, "doctor", "--json", "--settings", str(settings))
     findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
     assert done.returncode == 0, findings
     assert findings["small model: hole"]["state"] == "ok", findings
