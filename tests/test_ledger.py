@@ -435,6 +435,13 @@ def test_a_locked_ledger_is_waited_for(ledger: Ledger) -> None:
     assert ledger.get("one") == a_record("one")
 
 
+def test_what_was_spared_is_kept(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "ledger", LedgerOptions())
+    ledger.record(replace(a_record("spared"), power="on battery (battery): tested only in pauses"))
+    assert (found := ledger.get(a_record("spared").id))
+    assert found.power == "on battery (battery): tested only in pauses"
+
+
 # -- a remote model ------------------------------------------------------------------------------
 
 

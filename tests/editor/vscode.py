@@ -37,6 +37,7 @@ SETTINGS = {
     "workbench.reduceMotion": "on",
     "security.workspace.trust.startupPrompt": "always",
     "cascade.engine.linger_s": 0,  # no test waits for another's models
+    "cascade.power.profile": "plugged",  # a machine that is busy changes no test
     "telemetry.telemetryLevel": "off",
 }
 

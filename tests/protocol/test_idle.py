@@ -13,7 +13,7 @@ from tests.protocol.editors import AUTOMATIC, INVOKED, far_editor
 
 TEXT = "def add(a, b):\n    return \n"
 END = (1, 11)
-QUIET_S = 3.0
+QUIET_S = 2.0
 LOADING_S = 120.0
 TICKS_S = 0.03  # of the kernel's counters, which count in hundredths of a second
 
