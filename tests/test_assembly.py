@@ -8,6 +8,7 @@ from pygls.workspace import Workspace
 
 from cascade_lsp.assembly import make_cascade, project_of
 from cascade_lsp.editor import EditorServer
+from cascade_lsp.engine.remote_options import RemoteOptions
 from cascade_lsp.settings import Settings, parse
 
 INSIDE = "Scripts/python.exe" if sys.platform == "win32" else "bin/python"
@@ -85,3 +86,11 @@ def test_the_project_of_an_editor_is_its_first_folder(
     found = [WorkspaceFolder(uri, name) for name, uri in folders]
     server.protocol._workspace = Workspace(root, workspace_folders=found)
     assert server.root == (Path(expected) if expected else None)
+
+
+@pytest.mark.parametrize(("network", "there"), [("off", False), ("on", True)])
+def test_a_remote_model_is_a_tier_only_where_the_network_is_on(network, there, monkeypatch):
+    monkeypatch.setenv("SHOP_KEY", "sk-x")  # so that no keyring is asked
+    remote = RemoteOptions(url="http://127.0.0.1:9/v1", key_variable="SHOP_KEY")
+    cascade = make_cascade(Settings(network=network, remote=remote))
+    assert ("remote" in cascade.tiers) == there

@@ -230,6 +230,7 @@ async def test_an_editor_is_served_without_a_network(home: Path) -> None:
     command = command_of(report, serve, alone=True)
     await client.start_io(*command, env={**os.environ, "CASCADE_HOME": str(home)})
     options = {"completion": {"patience_s": PATIENCE_S}, "engine": {"linger_s": 0}}
+    options["remote"] = {"url": "https://models.example/v1"}  # the network is off all the same
     await client.initialize_session(
         types.InitializeParams(CAPABILITIES, initialization_options=options)
     )

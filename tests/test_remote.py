@@ -51,11 +51,11 @@ def local(body):
     return ScriptedEngine(answer)
 
 
-def make(tmp_path, url, sandbox, *, small=None, large=None, network="on", plan="paper", **options):
+def make(tmp_path, url, sandbox, *, small=None, large=None, plan="paper", **options):
     """Return a cascade with a small model that is wrong, and a remote one."""
     wanted = RemoteOptions(url=url, **options)
     engine = RemoteEngine(wanted, "", Purse())
-    gate = Permission(wanted, network, tmp_path / "privacy.toml", tmp_path, engine)
+    gate = Permission(wanted, tmp_path / "privacy.toml", tmp_path, engine)
     tiers = [Tier("small", "s", small or local(WRONG))]
     if large:
         tiers.append(Tier("large", "l", large))
@@ -91,7 +91,6 @@ async def test_what_the_small_model_can_do_is_asked_of_nobody_else(tmp_path, san
 @pytest.mark.parametrize(
     ("policy", "options", "said"),
     [
-        ("", {"network": "off"}, "cascade.network is off"),
         ('blocked = ["shop.py"]', {}, "shop.py is blocked by"),
         ("blocked = 3", {}, "cannot be read blocks everything"),
         ("", {"send": "blocked"}, "shop.py is blocked by the setting"),
@@ -205,12 +204,12 @@ async def test_a_preview_shows_what_would_be_sent_and_sends_nothing(tmp_path, sa
 
 
 async def test_a_preview_says_why_nothing_would_be_sent(tmp_path, at):
-    cascade = make(tmp_path, "https://models.example/v1", None, network="off")
+    cascade = make(tmp_path, "https://models.example/v1", None)
     previewed = await cascade.preview(at(STUB))
     await cascade.close()
     assert previewed is not None
     told = explain.sending(previewed.model, previewed.refused, previewed.requests)
-    assert "would not be asked" in told and "cascade.network is off" in told
+    assert "would not be asked" in told and "under your control" in told
 
 
 async def test_a_notebooks_cell_has_the_level_of_its_file(tmp_path, sandbox, at):

@@ -36,7 +36,7 @@ def make_cascade(settings: Settings, root: Path | None = None, key: str = "") ->
         for role in ("small", "large")
         if (tier := _tier(role, getattr(settings.models, role), settings, lease))
     ]
-    if settings.remote.url:
+    if settings.remote.url and settings.network == "on":
         tiers.append(_remote(settings, root, key))
     limits = Limits(
         time_s=settings.sandbox.time_s, memory_bytes=settings.sandbox.memory_mb * MEGABYTE
@@ -93,7 +93,7 @@ def _remote(settings: Settings, root: Path | None, key: str) -> Tier:
 
     options = settings.remote
     engine = RemoteEngine(options, keys.find(options, key), Spending(settings))
-    gate = Permission(options, settings.network, paths.privacy_path(), root, engine)
+    gate = Permission(options, paths.privacy_path(), root, engine)
     model = options.model or options.host
     return Tier("remote", model, engine, line="psm", body="chat", tests="chat", gate=gate)
 

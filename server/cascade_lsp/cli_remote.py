@@ -16,6 +16,10 @@ from rich.markdown import Markdown
 from cascade_lsp.errors import UsageError
 from cascade_lsp.terminal import Json, place_in, print_json, settings_in
 
+NONE = (
+    "No remote model would be asked: cascade.remote.url is empty, or cascade.network is off. Set "
+    "both to have one."
+)
 remote = typer.Typer(help="The remote model, if you configured one.", no_args_is_help=True)
 File = Annotated[
     Path, typer.Option("--settings", help="A JSON file with the settings, as an editor sends them.")
@@ -31,7 +35,7 @@ def preview(
 
     found = asyncio.run(_preview(settings_in(settings), place_in(place)))
     if found is None:
-        raise UsageError(f"{settings} names no remote model (cascade.remote.url).")
+        raise UsageError(NONE)
     told = explain.sending(found.model, found.refused, found.requests)
     if sys.stdout.isatty():
         Console().print(Markdown(told))
@@ -73,7 +77,7 @@ async def _check(settings: Any) -> dict[str, Any]:
     cascade = make_cascade(settings)
     tier = cascade.tiers.get("remote")
     if tier is None or tier.gate is None:
-        raise UsageError("The settings name no remote model (cascade.remote.url).")
+        raise UsageError(NONE)
     text = "def add(first, second):\n    return first +\n"
     try:
         if refused := await tier.gate.refusal("file:///cascade-check.py"):

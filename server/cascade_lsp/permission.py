@@ -23,18 +23,15 @@ if TYPE_CHECKING:  # it needs a network library
 @dataclass(frozen=True, slots=True)
 class Permission:
     """The rules for one server; `policy` is the user's privacy policy, `root` the folder of the
-    project, `network` is what the setting of that name says."""
+    project."""
 
     options: RemoteOptions
-    network: str
     policy: Path
     root: Path | None
     engine: "RemoteEngine"
 
     async def refusal(self, uri: str) -> str:
         """Return why the model may not be asked about a document, as a clause; "" if it may."""
-        if self.network == "off":
-            return "cascade.network is off"
         return (
             self.options.fault()
             or self.withheld(path_named(uri))

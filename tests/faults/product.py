@@ -1,0 +1,153 @@
+"""The real product with an editor at its pipes that knows its document, and what may be killed."""
+
+import asyncio
+import json
+import re
+import signal
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+
+import psutil
+
+from tests import models
+from tests.protocol.editors import AUTOMATIC, far_editor
+
+ANSWER_S = 90.0  # a model is loaded anew, on a machine that may be slow
+VICTIMS = ("worker", "host", "sandbox", "child", "server")
+# Nobody listens there: what would be asked of it fails at once, and what it would be sent can be
+# previewed, which shows the server's own idea of a document.
+NOWHERE = {"network": "on", "remote": {"url": "http://127.0.0.1:9/v1", "api": "infill"}}
+LINES = (
+    "def plus_{n}(first: int, second: int) -> int:\n    return first + second\n\n\n"
+    "def twice_{n}(number: int) -> int:\n"
+    '    """Return twice number.\n\n    >>> twice_{n}(4)\n    8\n    """\n    '
+)
+
+
+def make_home(folder: Path) -> Path:
+    """Return a home of its own, with the small model in it alone."""
+    weights = folder / "home" / "models" / "weights"
+    weights.mkdir(parents=True, exist_ok=True)
+    link = weights / models.small().name
+    if not link.exists():
+        link.symlink_to(models.small())
+    return folder / "home"
+
+
+class Product:
+    """One window: a server process, its document, and what it has shown."""
+
+    def __init__(self, home: Path, editor, settings: dict[str, object]) -> None:
+        self.home, self.editor, self.settings = home, editor, settings
+        self.uri = (home.parent / "window.py").as_uri()
+        self.text, self.version = "", 1
+        self.shown: list[str] = []
+
+    async def begin(self, text: str = "") -> None:
+        """Open the document."""
+        await self.editor.begin(self.settings)
+        self.text, self.version = text, 1
+        self.editor.open(text, uri=self.uri)
+
+    def cursor(self) -> tuple[int, int]:
+        """Return the place at the end of the document."""
+        return self.text.count("\n"), len(self.text) - self.text.rfind("\n") - 1
+
+    def type(self, text: str) -> None:
+        """Type at the end of the document."""
+        line, character = self.cursor()
+        self.version += 1
+        self.text += text
+        self.editor.type(line, character, text, self.version, uri=self.uri)
+
+    def ask(self) -> asyncio.Future:
+        """Ask for a suggestion at the end of the document."""
+        return self.editor.ask_completion(*self.cursor(), AUTOMATIC, uri=self.uri)
+
+    async def suggested(self) -> list[dict]:
+        """Return what is suggested at the end of the document; every request is answered."""
+        items = (await asyncio.wait_for(self.ask(), ANSWER_S))["items"]
+        self.shown += [item["command"]["arguments"][0] for item in items]
+        return items
+
+    async def servers_text(self) -> str:
+        """Return the document as the server has it."""
+        place = [str(one) for one in self.cursor()]
+        params = {"command": "cascade.previewRemote", "arguments": [self.uri, *place]}
+        told = await asyncio.wait_for(self.editor.ask("workspace/executeCommand", params), ANSWER_S)
+        body = json.loads(re.search(r"```json\n(.*?)\n```", told["markdown"], re.DOTALL)[1])
+        return body["input_prefix"] + body["input_suffix"]
+
+    # -- its processes -------------------------------------------------------------------------
+
+    def processes(self, kind: str) -> list[psutil.Process]:
+        """Return the processes of a kind that work for this home."""
+        if kind == "server":
+            return [psutil.Process(self.editor.process.pid)]
+        wanted = {
+            "worker": "cascade_lsp.engine.worker",
+            "host": "cascade_lsp.engine.host",
+            "sandbox": "cascade_lsp.sandbox.forkserver",
+        }
+        found = [one for one in of_home(self.home) if wanted.get(kind, "forkserver") in line(one)]
+        server = psutil.Process(self.editor.process.pid)
+        if kind in ("sandbox", "child"):  # its environment is a fresh one, its parent is known
+            family = [one for one in server.children(recursive=True) if "forkserver" in line(one)]
+            parents = {one.pid for one in family}
+            found = [one for one in family if (one.ppid() in parents) == (kind == "child")]
+        return found
+
+    def kill(self, kind: str) -> bool:
+        """Kill a process of a kind; say whether there was one."""
+        for process in self.processes(kind):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+                return True
+        return False
+
+    # -- its ledger ----------------------------------------------------------------------------
+
+    def ledger_fault(self) -> str:
+        """Return what is wrong with the ledger, "" if nothing is."""
+        file = self.home / "state" / "ledger.sqlite3"
+        if not file.exists():
+            return ""
+        with closing(sqlite3.connect(file)) as database:
+            found = database.execute("PRAGMA integrity_check").fetchone()[0]
+        aside = [one.name for one in file.parent.glob("ledger.sqlite3.2*")]
+        return "" if found == "ok" and not aside else f"{found} {aside}"
+
+    def recorded(self) -> set[str]:
+        """Return the decisions in the ledger."""
+        with closing(sqlite3.connect(self.home / "state" / "ledger.sqlite3")) as database:
+            return {row[0] for row in database.execute("SELECT id FROM decisions")}
+
+
+def line(process: psutil.Process) -> str:
+    """Return a process's command line, "" if it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def of_home(home: Path) -> list[psutil.Process]:
+    """Return the processes with a home in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("CASCADE_HOME") == str(home):
+                found.append(process)
+    return found
+
+
+@asynccontextmanager
+async def product(home: Path, **settings: object) -> AsyncIterator[Product]:
+    """Start the product for a home, with an editor at its pipes."""
+    chosen = {"engine": {"linger_s": 5}, **NOWHERE, **settings}
+    command = ["-m", "cascade_lsp", "serve", "--log-file", str(home / "server.log")]
+    environment = {"CASCADE_HOME": str(home)}
+    async with far_editor(configuration=chosen, command=command, env=environment) as editor:
+        yield Product(home, editor, chosen)

@@ -1,0 +1,118 @@
+"""Kill the product's processes at random moments while someone types, and see that nothing is lost.
+
+    python -m tests.faults.soak --kills 200 --out kills.jsonl [--seed 0]
+
+Adds a row to the file for each kill, {kill, victim, there, answered_ms, items, text, ledger}, and
+goes on where an earlier run stopped. Ends with 1 if any row tells of a loss.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.product import ANSWER_S, LINES, VICTIMS, Product, make_home, product
+
+TYPED = 5  # keys between two kills
+COMES_S = 10.0  # for a process to kill
+LONGEST = 4000  # characters of a document, then it is begun anew
+
+
+async def soak(home: Path, kills: range, seed: int) -> Iterator[dict]:
+    """Yield a row for each kill."""
+    chance, kill, text = random.Random(f"{seed}:{kills.start}"), kills.start, ""
+    while kill < kills.stop:
+        async with product(home) as window:
+            await window.begin(text)
+            while kill < kills.stop:
+                victim = VICTIMS[kill % len(VICTIMS)]
+                row = await strike(window, victim, chance)
+                yield {"kill": kill, **row}
+                kill, text = kill + 1, window.text
+                if victim == "server" and row["there"]:
+                    break  # the editor starts another one, with the text as it stands
+
+
+async def strike(window: Product, victim: str, chance: random.Random) -> dict:
+    """Type, kill, type on, and say what came of it."""
+    if len(window.text) > LONGEST:
+        window.editor.notify("textDocument/didClose", {"textDocument": {"uri": window.uri}})
+        window.text, window.version = "", 1
+        window.editor.open("", uri=window.uri)
+    for letter in LINES.replace("{n}", str(window.version)):
+        window.type(letter)
+    waiting = [window.ask()]
+    await asyncio.sleep(chance.random() * 0.6)
+    for letter in "result"[:TYPED]:
+        window.type(letter)
+        waiting.append(window.ask())
+        await asyncio.sleep(chance.random() * 0.05)
+    there = await struck(window, victim)
+    if victim == "server" and there:
+        await window.editor.process.wait()
+        for one in waiting:
+            one.cancel()
+        fault = window.ledger_fault()
+        return row_of(victim, there, 0.0, 0, text=True, ledger=fault)
+    window.type(" = ")
+    began = time.monotonic()
+    items = await window.suggested()
+    took_ms = (time.monotonic() - began) * 1000
+    await asyncio.wait(waiting, timeout=ANSWER_S)
+    unanswered = sum(not one.done() for one in waiting)
+    known = await window.servers_text()  # prompts end without blanks
+    same = known.rstrip() == window.text.rstrip() and not unanswered
+    window.type("0\n\n\n")
+    return row_of(victim, there, took_ms, len(items), text=same, ledger=window.ledger_fault())
+
+
+async def struck(window: Product, victim: str) -> bool:
+    """Kill a process as soon as there is one; say whether one came."""
+    until = time.monotonic() + COMES_S
+    while not (there := window.kill(victim)) and time.monotonic() < until:
+        await asyncio.sleep(0.02)  # noqa: ASYNC110 - processes have no event to wait on
+    return there
+
+
+def row_of(victim: str, there: bool, ms: float, items: int, *, text: bool, ledger: str) -> dict:
+    """Return what a kill came to."""
+    known = {"victim": victim, "there": there, "answered_ms": round(ms), "items": items}
+    return {**known, "text": text, "ledger": ledger}
+
+
+def lost(row: dict) -> bool:
+    """Say whether a row tells of a loss."""
+    return not row["text"] or bool(row["ledger"])
+
+
+async def main() -> int:
+    """Run the soak; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=Path("kills.jsonl"))
+    parser.add_argument("--seed", type=int, default=0)
+    wanted = parser.parse_args()
+    rows = [json.loads(row) for row in wanted.out.open()] if wanted.out.exists() else []
+    folder = Path(tempfile.mkdtemp())
+    try:
+        with wanted.out.open("a") as out:
+            async for row in soak(make_home(folder), range(len(rows), wanted.kills), wanted.seed):
+                rows.append(row)
+                out.write(json.dumps(row) + "\n")
+                out.flush()
+                print(f"{len(rows)} of {wanted.kills}: {row}", flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(Counter(row["victim"] for row in rows if row["there"]), sum(map(lost, rows)), "lost")
+    return int(any(map(lost, rows)))
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
