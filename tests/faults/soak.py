@@ -76,8 +76,9 @@ async def strike(window: Product, victim: str, chance: random.Random) -> dict:
 async def struck(window: Product, victim: str) -> bool:
     """Kill a process as soon as there is one; say whether one came."""
     until = time.monotonic() + COMES_S
-    while not (there := window.kill(victim)) and time.monotonic() < until:
-        await asyncio.sleep(0.02)  # noqa: ASYNC110 - processes have no event to wait on
+    # Processes have no event to wait on.
+    while not (there := window.kill(victim)) and time.monotonic() < until:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
     return there
 
 
