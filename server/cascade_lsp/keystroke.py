@@ -374,7 +374,8 @@ class KeystrokeServer(DraftingServer):
         for decision_id, accepted in desk.kept.items():
             for kind in ("kept", "kept_later"):  # where one was noted already, that one stays
                 self.spawn(self._note_kept(decision_id, kind, accepted, desk.text))
-        for task in (desk.request, desk.pen, desk.verification, desk.ahead):
+        request, desk.request = desk.request, None  # nobody cancelled it: it is answered, empty
+        for task in (request, desk.pen, desk.verification, desk.ahead):
             stop(task)
 
     async def did_show(self, params: Any) -> None:
