@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, BinaryIO, TypeVar
@@ -75,6 +76,17 @@ class EditorProtocol(LanguageServerProtocol):
             super().handle_message(message)
         elif message.id is not None:
             self._send_response(message.id, error=JsonRpcInvalidParams().to_response_error())
+
+    def _handle_notification(self, method_name: str, params: Any) -> None:
+        """Handle a notification, and forget it: pygls would keep each one, a key by a key."""
+        before = set(self._request_futures)
+        super()._handle_notification(method_name, params)
+        for made in self._request_futures.keys() - before:
+            forget = partial(self._forget, made)
+            self._request_futures[made].add_done_callback(forget)
+
+    def _forget(self, made: str | int, _done: object) -> None:
+        self._request_futures.pop(made, None)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""What a user would see of nine traps of pygls 2.1; each of these fails on pygls as it comes."""
+"""What a user would see of ten traps of pygls 2.1; each of these fails on pygls as it comes."""
 
 import asyncio
 import json
@@ -207,6 +207,14 @@ async def test_progress_bars_do_not_pile_up(near):
 
 
 # -- 9: a pop-up at every keystroke ----------------------------------------------------------------
+
+
+async def test_keys_do_not_pile_up(near):
+    server, editor = await near("x = ")
+    for version in range(2, 102):
+        editor.type(0, 4, "1", version)
+    await editor.complete(0, 4)
+    assert len(server.protocol._request_futures) < 10
 
 
 async def test_a_fault_in_the_server_raises_no_pop_up(near):
