@@ -5,6 +5,8 @@ import json
 import re
 import signal
 import sqlite3
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -12,10 +14,11 @@ from pathlib import Path
 import psutil
 
 from tests import models
-from tests.protocol.editors import AUTOMATIC, far_editor
+from tests.protocol.editors import AUTOMATIC, ROOT, far_editor
 
 ANSWER_S = 90.0  # a model is loaded anew, on a machine that may be slow
-VICTIMS = ("worker", "host", "sandbox", "child", "server")
+RECORD_S = 20.0  # one waits for another one's transaction
+VICTIMS = ("worker", "host", "sandbox", "child", "writer", "server")
 # Nobody listens there: what would be asked of it fails at once, and what it would be sent can be
 # previewed, which shows the server's own idea of a document.
 NOWHERE = {"network": "on", "remote": {"url": "http://127.0.0.1:9/v1", "api": "infill"}}
@@ -69,8 +72,12 @@ class Product:
     async def suggested(self) -> list[dict]:
         """Return what is suggested at the end of the document; every request is answered."""
         items = (await asyncio.wait_for(self.ask(), ANSWER_S))["items"]
-        self.shown += [item["command"]["arguments"][0] for item in items]
+        self.show(items)
         return items
+
+    def show(self, items: list[dict]) -> None:
+        """Take note of what the editor was given to show."""
+        self.shown += [item["command"]["arguments"][0] for item in items]
 
     async def servers_text(self) -> str:
         """Return the document as the server has it."""
@@ -109,9 +116,14 @@ class Product:
 
     # -- its ledger ----------------------------------------------------------------------------
 
+    @property
+    def ledger(self) -> Path:
+        """Return the ledger's file."""
+        return self.home / "state" / "ledger.sqlite3"
+
     def ledger_fault(self) -> str:
         """Return what is wrong with the ledger, "" if nothing is."""
-        file = self.home / "state" / "ledger.sqlite3"
+        file = self.ledger
         if not file.exists():
             return ""
         with closing(sqlite3.connect(file)) as database:
@@ -120,9 +132,37 @@ class Product:
         return "" if found == "ok" and not aside else f"{found} {aside}"
 
     def recorded(self) -> set[str]:
-        """Return the decisions in the ledger."""
-        with closing(sqlite3.connect(self.home / "state" / "ledger.sqlite3")) as database:
+        """Return the decisions in the ledger; an id is its table's key, so it has one row."""
+        with closing(sqlite3.connect(self.ledger)) as database:
             return {row[0] for row in database.execute("SELECT id FROM decisions")}
+
+    async def unrecorded(self) -> set[str]:
+        """Return what was shown and is not on record: it is written behind the answer, soon."""
+        until = time.monotonic() + RECORD_S
+        # Another process's file has no event to wait on.
+        while missing := set(self.shown) - self.recorded():
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(0.1)
+        return missing
+
+    async def kill_writer(self, after_s: float) -> set[str]:
+        """Let another process write into the ledger, and kill it; return what it was told is kept
+        and is not."""
+        writer = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.ledger_writer", str(self.ledger), str(time.time_ns())),
+            "100000",
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+        )
+        told = [await writer.stdout.readline()]  # it is ready
+        told += [await writer.stdout.readline()]
+        await asyncio.sleep(after_s)
+        writer.kill()
+        told += (await writer.stdout.read()).splitlines(keepends=True)
+        await writer.wait()
+        kept = {line.decode().strip() for line in told[1:] if line.endswith(b"\n")}
+        return kept - self.recorded()
 
 
 def line(process: psutil.Process) -> str:

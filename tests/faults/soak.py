@@ -2,8 +2,11 @@
 
     python -m tests.faults.soak --kills 200 --out kills.jsonl [--seed 0]
 
-Adds a row to the file for each kill, {kill, victim, there, answered_ms, items, text, ledger}, and
-goes on where an earlier run stopped. Ends with 1 if any row tells of a loss.
+Adds a row to the file for each kill, {kill, victim, there, answered_ms, items, text, ledger,
+unrecorded}: whether there was such a process, when the next key was answered and with how many
+suggestions, whether the server's document equals the editor's and all requests were answered, what
+is wrong with the ledger, and how many of the shown suggestions it lacks. Goes on where an earlier
+run stopped. Ends with 1 if any row tells of a loss.
 """
 
 import argparse
@@ -54,23 +57,28 @@ async def strike(window: Product, victim: str, chance: random.Random) -> dict:
         window.type(letter)
         waiting.append(window.ask())
         await asyncio.sleep(chance.random() * 0.05)
-    there = await struck(window, victim)
+    lacking: set[str] = set()
+    if victim == "writer":
+        there, lacking = True, await window.kill_writer(chance.random() * 0.3)
+    else:
+        there = await struck(window, victim)
     if victim == "server" and there:
         await window.editor.process.wait()
-        for one in waiting:
-            one.cancel()
-        fault = window.ledger_fault()
-        return row_of(victim, there, 0.0, 0, text=True, ledger=fault)
+        return row_of(victim, there, 0.0, 0, text=True, window=window, lacking=0)
     window.type(" = ")
     began = time.monotonic()
     items = await window.suggested()
     took_ms = (time.monotonic() - began) * 1000
-    await asyncio.wait(waiting, timeout=ANSWER_S)
-    unanswered = sum(not one.done() for one in waiting)
+    done, unanswered = await asyncio.wait(waiting, timeout=ANSWER_S)
+    for one in done:
+        window.show(one.result()["items"])
     known = await window.servers_text()  # prompts end without blanks
     same = known.rstrip() == window.text.rstrip() and not unanswered
     window.type("0\n\n\n")
-    return row_of(victim, there, took_ms, len(items), text=same, ledger=window.ledger_fault())
+    lacking |= await window.unrecorded()
+    return row_of(
+        victim, there, took_ms, len(items), text=same, window=window, lacking=len(lacking)
+    )
 
 
 async def struck(window: Product, victim: str) -> bool:
@@ -82,15 +90,17 @@ async def struck(window: Product, victim: str) -> bool:
     return there
 
 
-def row_of(victim: str, there: bool, ms: float, items: int, *, text: bool, ledger: str) -> dict:
+def row_of(
+    victim: str, there: bool, ms: float, items: int, *, text: bool, window: Product, lacking: int
+) -> dict:
     """Return what a kill came to."""
     known = {"victim": victim, "there": there, "answered_ms": round(ms), "items": items}
-    return {**known, "text": text, "ledger": ledger}
+    return {**known, "text": text, "ledger": window.ledger_fault(), "unrecorded": lacking}
 
 
 def lost(row: dict) -> bool:
     """Say whether a row tells of a loss."""
-    return not row["text"] or bool(row["ledger"])
+    return not row["text"] or bool(row["ledger"]) or row["unrecorded"] > 0
 
 
 async def main() -> int:
