@@ -215,10 +215,15 @@ def test_removing_clears_what_is_left_of_a_download_and_a_dangling_link(home: Pa
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": "x", "extra": 1}', "\udcff"])
-def test_a_damaged_entry_is_named_with_what_to_do(home: Path, text: str) -> None:
+def test_a_damaged_entry_costs_its_model_alone_and_is_named_with_what_to_do(
+    home: Path, text: str
+) -> None:
     (home / "mine.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ModelError, match=r"mine\.json.*Delete that file"):
-        catalogue.load()
+    known = catalogue.load()
+    assert known.default("small")
+    assert len(known.faults) == 1 and "mine.json" in known.faults[0]
+    with pytest.raises(UsageError, match=r"mine\.json.*Delete that file"):
+        known.find("mine")
 
 
 def test_a_disk_that_refuses_is_named_with_what_to_do(

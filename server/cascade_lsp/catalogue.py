@@ -156,9 +156,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The shipped models in the file's order, then the user's own by name."""
+    """The shipped models in the file's order, then the user's own by name; `faults` tell of entries
+    of such that cannot be read, a sentence each."""
 
     models: tuple[Model, ...]
+    faults: tuple[str, ...] = ()
 
     def find(self, name: str) -> Model:
         """Return the model of this name; raise UsageError with the nearest name there is."""
@@ -168,7 +170,13 @@ class Catalogue:
         near = difflib.get_close_matches(name.lower(), by_name, 1, cutoff=0.4)
         meant = f" {near[0]} may be meant." if near else ""
         raise UsageError(
-            f"There is no model {name} in the catalogue.{meant} `cascade models list` shows all."
+            " ".join(
+                (
+                    f"There is no model {name} in the catalogue.{meant}",
+                    "`cascade models list` shows all.",
+                    *self.faults,
+                )
+            )
         )
 
     def default(self, role: Role) -> Model:
@@ -192,13 +200,17 @@ def silent(what: str, done_bytes: int, total_bytes: int) -> None:
 
 
 def load() -> Catalogue:
-    """Read the shipped catalogue and the user's own models.
-
-    Raises ModelError where an entry in the models folder is damaged.
-    """
+    """Read the shipped catalogue and the user's own models; an entry of such that is damaged costs
+    that model alone."""
     text = files("cascade_lsp.models").joinpath("catalogue.toml").read_text(encoding="utf-8")
     shipped = _converter().structure(tomllib.loads(text)["model"], tuple[Model, ...])
-    return Catalogue(shipped + tuple(map(_read_entry, sorted(models_dir().glob("*.json")))))
+    own, faults = list[Model](), list[str]()
+    for path in sorted(models_dir().glob("*.json")):
+        try:
+            own.append(_read_entry(path))
+        except ModelError as error:
+            faults.append(str(error))
+    return Catalogue((*shipped, *own), tuple(faults))
 
 
 def _converter() -> cattrs.Converter:
@@ -210,7 +222,7 @@ def _read_entry(path: Path) -> Model:
         return _converter().structure(json.loads(path.read_text(encoding="utf-8")), Model)
     except (OSError, ValueError, AttributeError, cattrs.BaseValidationError) as error:
         raise ModelError(
-            f"The entry of an added model, {path}, cannot be read, and so no model can be "
+            f"The entry of an added model, {path}, cannot be read, and so that model cannot be "
             "chosen. Delete that file, then add the model again with `cascade models add`."
         ) from error
 

@@ -241,7 +241,10 @@ def models_list(as_json: Json = False) -> None:
     """List the models of the catalogue and which are on this machine."""
     from cascade_lsp import catalogue
 
-    statuses = catalogue.load().status()
+    known = catalogue.load()
+    statuses = known.status()
+    for fault in known.faults:
+        Console(stderr=True).print(fault, style="yellow", highlight=False, soft_wrap=True)
     if as_json:
         print_json([status.as_json() for status in statuses])
         return
