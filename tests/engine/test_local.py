@@ -193,6 +193,17 @@ async def test_a_kernel_that_faults_is_avoided_and_remembered(tmp_path: Path) ->
     assert machine.safe_cause(memory, machine.build_key()) == "killed by SIGSEGV"
 
 
+async def test_a_worker_that_is_killed_while_it_starts_is_no_kernel_that_faults(
+    engine: LocalEngine, tmp_path: Path
+) -> None:
+    starting = asyncio.create_task(engine.start())
+    while not engine.pid:  # noqa: ASYNC110 - a process has no event to wait on
+        await asyncio.sleep(0.01)
+    os.kill(engine.pid, signal.SIGKILL)
+    assert not (await starting).safe
+    assert machine.safe_cause(tmp_path / "m.json", machine.build_key()) is None
+
+
 async def test_a_worker_that_never_starts_is_a_sentence_with_a_remedy(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(200))

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
 LOOK_S = 1.0  # between two looks at whether a model may be unloaded
+_ENDING = (1, 2, 9, 15)  # the signals that end a process for no fault; not all systems name them
 
 
 class LocalEngine(Exchange):
@@ -102,7 +103,8 @@ class LocalEngine(Exchange):
 
     async def _start(self) -> ModelFacts:
         """Start a worker; one that crashes before it is ready is started again with safe
-        settings, which is remembered for this machine and build."""
+        settings, which is remembered for this machine and build. One that was killed is only
+        started again."""
         async with self._changing:
             if not self._keep and (lack := room.lack(self._model, self._available())):
                 raise EngineError(lack)
@@ -112,9 +114,9 @@ class LocalEngine(Exchange):
             safe = machine.safe_cause(self._memory, key) is not None
             ready = await self._spawn(safe=safe)
             if ready is None and not safe and self._crashed():
-                cause = self._cause_of_death()
-                ready = await self._spawn(safe=True)
-                if ready is not None:
+                cause, ended = self._cause_of_death(), self._was_ended()
+                ready = await self._spawn(safe=not ended)
+                if ready is not None and not ended:
                     machine.remember_safe(self._memory, key, cause)
             if ready is None:
                 raise self._gave_up(self._cause_of_death())
@@ -182,6 +184,10 @@ class LocalEngine(Exchange):
     def _crashed(self) -> bool:
         """Say whether the worker was brought down, rather than ended by a Python exception."""
         return self._process is not None and self._process.returncode not in (0, 1)
+
+    def _was_ended(self) -> bool:
+        """Say whether somebody ended the worker, such as a kernel short of memory."""
+        return self._process is not None and -(self._process.returncode or 0) in _ENDING
 
     def _cause_of_death(self) -> str:
         code = self._process.returncode if self._process else None
