@@ -180,19 +180,21 @@ def infilling(row: Row) -> Problem | None:
 
 
 def santacoder(row: Row) -> Problem | None:
-    """SantaCoder's infilling set (Python): one line is missing."""
-    if row["language"] != "py":
+    """SantaCoder's infilling set (Python and JavaScript): one line is missing."""
+    language = {"py": "python", "js": "javascript"}.get(row["language"])
+    if language is None:
         return None
+    mark = "" if language == "python" else f" {language}"
     group, _, number = row["name"].partition(".json-")
-    entry = re.findall(r"^def (\w+)", row["prompt"], re.MULTILINE)
+    entry = re.findall(r"^(?:def|function) (\w+)", row["prompt"], re.MULTILINE)
     return Problem(
-        id=f"{group.removeprefix('humaneval-')}#line/{number}",
+        id=f"{group.removeprefix('humaneval-')}#line/{number}{mark}",
         prompt=row["prompt"].removesuffix("\n") + "\n",
         suffix=row["suffix"],
         test=row["tests"],
         entry_point=entry[-1] if entry else "",
-        language="python",
-        source="santacoder",
+        language=language,
+        source=f"santacoder{mark}",
         solution=row["canonical_solution"] + "\n",
     )
 

@@ -48,7 +48,8 @@ def pair(found: Sequence[rows.Row]) -> Pair:
     """Return the places that both tiers answered; raise UsageError where there is none."""
     by_tier: dict[str, dict[str, rows.Row]] = {"small": {}, "large": {}}
     for row in found:
-        by_tier[row["tier"]][row["hole"]] = row
+        if row["tier"] in by_tier:  # a remote model's rows are in the first table alone
+            by_tier[row["tier"]][row["hole"]] = row
     both = [hole for hole in by_tier["small"] if hole in by_tier["large"]]
     if not both:
         raise UsageError(
