@@ -246,7 +246,7 @@ NONE = [
     ("exercism", {**EXERCISM, "stub": {"a.py": "class A:\n    pass\n"}}),
     ("exercism", {**EXERCISM, "stub": {**EXERCISM["stub"], "b.py": ""}}),
     ("exercism", {**EXERCISM, "stub": {"a.py": "def a(b):\n    pass\ndef c(d):\n    pass\n"}}),
-    ("santacoder", {**SANTACODER, "language": "js"}),
+    ("santacoder", {**SANTACODER, "language": "java"}),
 ]
 
 
