@@ -41,7 +41,7 @@ MB = 1_000_000
 
 
 async def day(window: Product, keys: int) -> AsyncIterator[dict]:
-    """Type, and ask at every key; yield a row for each fiftieth of the day after the first tenth."""
+    """Type, and ask at every key; yield a row for each fiftieth, from the first tenth on."""
     waits: list[float] = []
     step = keys // ROWS
     for key in range(BURST, keys + 1, BURST):
