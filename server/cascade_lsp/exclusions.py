@@ -5,63 +5,20 @@ is excluded with or without a workspace, and no ignore file takes that back. Wha
 be read excludes nothing.
 """
 
-import fnmatch
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+from cascade_lsp import secret_files
 from cascade_lsp.suites import path_named
 
 MOST_BYTES = 256 * 1024  # of an ignore file that are read
 
-# Globs of a file's name, or of its folder's and its own; upper and lower case are the same.
-SECRET_FILES = (
-    # environments
-    ".env*", "*.env", ".dev.vars", "*.tfvars", "*.tfvars.json", "*.tfstate", "*.tfstate.*",
-    # private keys and certificates
-    "*.pem", "*.key", "*.ppk", "*.p8", "*.der", "*.crt", "*.cer", "*.csr", "*.p7b", "*.p7c",
-    "*.asc", "*.gpg", "*.pgp", "*.age", "*.agekey", "*.keytab", "*.ovpn", "*.mobileprovision",
-    "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "ssh_host_*_key*",
-    # keystores and password stores
-    "*.p12", "*.pfx", "*.jks", "*.keystore", "*.bks", "*.kdb", "*.kdbx", "*.keychain*",
-    "*.wallet", "wallet.dat", "*.psafe3", "keystore.properties", "key.properties",
-    # credentials of tools and services
-    "credentials", "*.credentials", "secret", "secrets", "*.secret", "*.secrets", "secrets.h",
-    "arduino_secrets.h", "vault.y*ml", ".vault*", "passwd", "shadow", ".netrc", "_netrc",
-    ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".npmrc", ".yarnrc*", ".pypirc",
-    ".git-credentials", ".htpasswd", ".htdigest", ".dockercfg", ".docker/config.json",
-    ".kube/config", "kubeconfig*", ".s3cfg", ".boto", ".databrickscfg", ".terraformrc",
-    "terraform.rc", ".snowsql/config", ".cargo/credentials*", ".m2/settings*.xml", "gh/hosts.yml",
-    "gcloud/*.db",
-)  # fmt: skip
-# Words that say the same of a file of data, but not of code that deals with them.
-SECRET_DATA = ("*credential*", "secret*", "*_secret*", "*password*", "service[-_]account*")
-DATA = (".json", ".toml", ".y*ml*", ".xml", ".ini", ".cfg", ".conf", ".properties", ".csv", ".txt")
-# Folders in which, at whatever depth, everything is excluded.
-SECRET_FOLDERS = frozenset({
-    ".aws", ".azure", ".envs", ".git", ".gnupg", ".hg", ".password-store", ".secrets", ".ssh",
-    ".svn",
-})  # fmt: skip
 GIT_FILES = (".git/info/exclude", ".gitignore")
 OWN_FILES = (".cascadeignore",)
-
-
-def _any_of(globs: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(fnmatch.translate, globs)))
-
-
-_SECRET_NAME = _any_of(
-    (
-        *(one for one in SECRET_FILES if "/" not in one),
-        *(name + suffix for name in SECRET_DATA for suffix in DATA),
-    )
-)
-_SECRET_PLACE = _any_of(one for one in SECRET_FILES if "/" in one)
-
 
 Patterns = Sequence[GitIgnoreSpecPattern]
 
@@ -169,11 +126,10 @@ def _is_meant(pattern: GitIgnoreSpecPattern, path: str) -> bool:
 
 def _secret(path: Path) -> str:
     """Say that a file holds secrets, by its name or that of a folder around it."""
-    *folders, name = (part.lower() for part in path.parts)
-    if SECRET_FOLDERS.intersection((*folders, name)):
-        return "belongs to a folder of keys, credentials or version control"
-    if _SECRET_NAME.match(name) or _SECRET_PLACE.match("/".join((*folders[-1:], name))):
+    if secret_files.is_file(path):
         return "may hold secrets, by its name"
+    if any(map(secret_files.is_folder, path.parts)):
+        return "belongs to a folder of keys, credentials or version control"
     return ""
 
 

@@ -330,16 +330,29 @@ async def test_the_hidden_means_of_isolation_are_named() -> None:
 # -- what of a project may be read -----------------------------------------------------------------
 
 
+# Of each kind that `secret_files` tells: by a name, by a folder around it or before it, in data.
+SECRETS = (
+    *(
+        ".env",
+        "conf/server.pem",
+        "conf/Server.KEY",
+        ".git/config",
+        ".envs/local/django",
+        "conf/.env/a",
+    ),
+    *(".docker/config.json", "conf/credentials.json", "secrets.yaml", "prod.tfvars", ".pgpass"),
+)
+ORDINARY = ("data.txt", "credentials.py", "conf/secrets/model.py", "docker/config.json")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A project with a secret, a module, a test of it, and this environment's packages."""
+    """A project with secrets, a module, a test of it, and this environment's packages."""
     tmp_path.chmod(0o755)  # root's files must be readable by the user that root becomes
-    (tmp_path / ".env").write_text("KEY=canary")
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "server.pem").write_text("canary")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "config").write_text("canary")
-    (tmp_path / "data.txt").write_text("data")
+    for names, text in ((SECRETS, "canary"), (ORDINARY, "data")):
+        for path in map(tmp_path.joinpath, names):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
     (tmp_path / "shop.py").write_text("def price(n):\n    ...\n")
     (tmp_path / "test_shop.py").write_text(
         "from shop import price\ndef test_price():\n    assert price(2) == 6\n"
@@ -367,9 +380,10 @@ async def test_sources_can_be_read_but_for_secrets_and_never_written(project: Pr
         source = f"def f(): return open({str(project.root / name)!r}).read()"
         return await one(trusting, source, Check("f()", "eq", "'data'"))
 
-    assert (await read("data.txt")).kind == "passed"
-    for name in (".env", "conf/server.pem", ".git/config"):
-        assert "canary" not in (await read(name)).seen
+    for name in SECRETS:
+        assert "canary" not in (await read(name)).seen, name
+    for name in ORDINARY:
+        assert (await read(name)).kind == "passed", name
     write = f"def f(): open({str(project.root / 'data.txt')!r}, 'a').write('x')"
     assert (await one(trusting, write, Check("f()"))).kind == "blocked_access"
     assert (project.root / "data.txt").read_text() == "data"

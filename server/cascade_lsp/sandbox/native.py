@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from cascade_lsp import secret_files
 from cascade_lsp.sandbox import Check, Language, Limits, Outcome, Project, Status, Suite
 from cascade_lsp.sandbox.lane import Job, Lane, Unavailable
 from cascade_lsp.sandbox.verdict import (
@@ -184,11 +185,7 @@ def _command(node: Path | None) -> list[str]:
 
 # -- what of a project may be read -----------------------------------------------------------------
 
-_SECRETS = (
-    *(".env*", ".git", ".ssh", ".aws", ".netrc", ".npmrc", ".pypirc", "*.pem", "*.key", "*.p12"),
-    *("*.pfx", "*.kdbx", "id_rsa*", "id_ecdsa*", "id_ed25519*", "secrets.*", "credentials*"),
-)
-_NEVER_WALKED = {".git", ".venv", "venv", "node_modules", "__pycache__"}
+_NEVER_WALKED = {".venv", "venv", "node_modules", "__pycache__"}
 MOST_FOLDERS = 5_000
 
 
@@ -228,7 +225,7 @@ def _hidden_in(root: Path) -> Iterator[Path]:
         if count >= MOST_FOLDERS:
             raise Unavailable(f"{root} has too many folders to look for secrets in")
         here = Path(folder)
-        for name in (*folders, *files):
-            if any(Path(name).match(pattern) for pattern in _SECRETS):
-                yield here / name
-        folders[:] = [name for name in folders if name not in _NEVER_WALKED]
+        secret = {name for name in (*folders, *files) if secret_files.is_folder(name)}
+        secret.update(name for name in files if secret_files.is_file(here / name))
+        yield from (here / name for name in sorted(secret))
+        folders[:] = [name for name in folders if name not in _NEVER_WALKED | secret]
