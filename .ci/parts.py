@@ -12,11 +12,19 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from license_expression import AND, OR, ExpressionError, LicenseExpression, get_spdx_licensing
+from license_expression import (
+    AND,
+    OR,
+    ExpressionError,
+    LicenseExpression,
+    Licensing,
+    get_spdx_licensing,
+)
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -158,7 +166,7 @@ def _compatible(licence: str) -> bool:
         return str(node) in COMPATIBLE
 
     try:
-        return holds(get_spdx_licensing().parse(licence, validate=True))
+        return holds(_licensing().parse(licence, validate=True))
     except ExpressionError:
         return False
 
@@ -208,12 +216,17 @@ def _licence(found: metadata.Distribution) -> str:
     return _bsd(found) if any("BSD" in text for text in texts) else ""
 
 
+@cache
+def _licensing() -> Licensing:
+    return get_spdx_licensing()
+
+
 def _valid(text: str) -> str:
     """Return the text if it is an SPDX expression already."""
     if not text or "\n" in text:
         return ""
     try:
-        get_spdx_licensing().parse(text, validate=True)
+        _licensing().parse(text, validate=True)
     except ExpressionError:
         return ""
     return text

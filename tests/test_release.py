@@ -166,15 +166,14 @@ def span(*events: tuple[str, str], kind: str = "ECOSYSTEM") -> dict[str, Any]:
     return {"ranges": [{"type": kind, "events": [{name: text} for name, text in events]}]}
 
 
-def look_up(folder: Path, *entries: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command on an export with these entries, in the archives that OSV makes."""
+def export(folder: Path, *entries: Any) -> None:
+    """Write an export with these entries, in the archives that OSV makes."""
     for ecosystem in ("PyPI", "npm"):
         filler = advisory("no-such-part", ecosystem, versions=["1.0"])
         with zipfile.ZipFile(folder / f"{ecosystem}.zip", "w") as archive:
             for number, entry in enumerate([filler, *entries]):
                 if entry["affected"][0]["package"]["ecosystem"] == ecosystem:
                     archive.writestr(f"{number}.json", json.dumps(entry))
-    return run(folder)
 
 
 def run(*arguments: Path) -> subprocess.CompletedProcess[str]:
@@ -183,12 +182,13 @@ def run(*arguments: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_known_vulnerability_of_a_pinned_part_is_named(tmp_path: Path) -> None:
-    done = look_up(
+    export(
         tmp_path,
         advisory("PyYAML", **span(("introduced", "0"))),
         advisory("diff", "npm", **span(("introduced", "0"), kind="SEMVER")),
         advisory("cattrs", **span(("introduced", "0"), ("fixed", "1.0"))),
     )
+    done = run(tmp_path)
     assert done.returncode == 1
     assert "PyYAML 6.0" in done.stdout and "TEST-PyYAML (CVE-2026-0001)" in done.stdout
     assert "(extension): TEST-diff" in done.stdout
@@ -196,8 +196,21 @@ def test_a_known_vulnerability_of_a_pinned_part_is_named(tmp_path: Path) -> None
     assert "2 known vulnerabilities" in done.stdout
 
 
+def test_what_is_known_to_be_vulnerable_is_not_released(
+    releases: tuple[Path, Path], tmp_path: Path
+) -> None:
+    export(tmp_path, advisory("PyYAML", **span(("introduced", "0"))))
+    before = (releases[0] / "SHA256SUMS").stat()
+    process = built(releases[0].parent, 0o022, OSV=str(tmp_path))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "TEST-PyYAML" in output
+    assert (releases[0] / "SHA256SUMS").stat() == before
+
+
 def test_with_nothing_known_the_check_passes_and_says_what_was_checked(tmp_path: Path) -> None:
-    done = look_up(tmp_path)
+    export(tmp_path)
+    done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "0 known vulnerabilities" in done.stdout
 
