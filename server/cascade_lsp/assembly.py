@@ -5,7 +5,8 @@ The one place where the product's parts are put together; it decides nothing.
 
 import re
 import sys
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache, cached_property
 from pathlib import Path
 
 from cascade_lsp import catalogue, keys, paths
@@ -18,7 +19,7 @@ from cascade_lsp.permission import Permission
 from cascade_lsp.sandbox import Limits, Project, make_sandbox
 from cascade_lsp.settings import Settings
 from cascade_lsp.suites import Finder
-from cascade_lsp.turn import Tier
+from cascade_lsp.turn import Runner, Tier
 
 MEGABYTE = 1024 * 1024
 OLDEST = 3, 11  # of Python in the project's environment, if the sandbox is to run it
@@ -27,8 +28,8 @@ OLDEST = 3, 11  # of Python in the project's environment, if the sandbox is to r
 def make_cascade(settings: Settings, root: Path | None = None, key: str = "") -> Cascade:
     """Return a cascade of the installed tiers; a tier whose model is missing is left out.
 
-    `root` is the folder of the project that it works in, as far as the settings let it be read;
-    `key` is the editor's for the remote model.
+    `root` is the folder of the project that it works in, as far as the settings let it be read,
+    until it is told of another (`Cascade.within`); `key` is the editor's for the remote model.
     """
     lease = Lease()
     tiers = [
@@ -38,13 +39,28 @@ def make_cascade(settings: Settings, root: Path | None = None, key: str = "") ->
     ]
     if settings.remote.url and settings.network == "on":
         tiers.append(_remote(settings, root, key))
+    runner_of = _runners(settings)
+    here = runner_of(root)
+    return Cascade(tiers, here.sandbox, settings.completion, here.limits, here.finder, runner_of)
+
+
+def _runners(settings: Settings) -> Callable[[Path | None], Runner]:
+    """Return what says of a folder what runs tests there: the same for the same project."""
     limits = Limits(
         time_s=settings.sandbox.time_s, memory_bytes=settings.sandbox.memory_mb * MEGABYTE
     )
-    project = project_of(settings, root)
-    sandbox = make_sandbox(settings.sandbox, project)
-    finder = Finder(project.root) if project and project.sources else None
-    return Cascade(tiers, sandbox, settings.completion, limits, finder)
+
+    @cache
+    def of_project(project: Project | None) -> Runner:
+        sandbox = make_sandbox(settings.sandbox, project)
+        finder = Finder(project.root) if project and project.sources else None
+        return Runner(sandbox, limits, finder, settings.completion.own_tests_s)
+
+    @cache
+    def of(root: Path | None) -> Runner:
+        return of_project(project_of(settings, root))
+
+    return of
 
 
 def project_of(settings: Settings, root: Path | None) -> Project | None:

@@ -9,10 +9,12 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from copy import copy
 from dataclasses import dataclass, field, replace
 from math import inf
+from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
@@ -95,7 +97,10 @@ class Preview:
 
 
 class Cascade:
-    """The tiers, the sandbox, and the one way through them."""
+    """The tiers, the sandbox, and the one way through them.
+
+    `elsewhere` says what runs tests for the project in another folder, the same for the same one.
+    """
 
     def __init__(
         self,
@@ -104,13 +109,25 @@ class Cascade:
         options: CascadeOptions | None = None,
         limits: Limits | None = None,
         finder: Finder | None = None,
+        elsewhere: Callable[[Path | None], Runner] | None = None,
     ) -> None:
         self.tiers = {tier.name: tier for tier in tiers}
         self.spending = Spending()  # what may be spent now, of each request that comes
         self.plans = dict(load_plans())
         self._options = self._with_plan(options or CascadeOptions())
         self._runner = Runner(sandbox, limits or Limits(), finder, self._options.own_tests_s)
+        self._elsewhere = elsewhere
+        self._projects = {self._runner: self}
         self._read: tuple[Context, Target | Untestable] | None = None  # the last place
+
+    def within(self, root: Path | None) -> "Cascade":
+        """Return the cascade of the same tiers for the project in a folder; any one of them closes
+        all."""
+        runner = self._elsewhere(root) if self._elsewhere else self._runner
+        if runner not in self._projects:
+            self._projects[runner] = other = copy(self)
+            other._runner = runner
+        return self._projects[runner]
 
     # -- the keystroke -------------------------------------------------------------------------
 
@@ -477,11 +494,12 @@ class Cascade:
         await self._first().engine.start()
 
     async def close(self) -> None:
-        """Release the models and end the sandbox."""
+        """Release the models and end the sandboxes."""
         for tier in self.tiers.values():
             await tier.engine.close()
-        if self._runner.sandbox is not None:
-            await self._runner.sandbox.close()
+        for runner in self._projects:
+            if runner.sandbox is not None:
+                await runner.sandbox.close()
 
 
 def _usable(written: Generated, prompt: Prompt, context: Context) -> str:

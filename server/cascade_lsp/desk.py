@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lsprotocol import types
@@ -33,6 +34,7 @@ class Completer(Protocol):
 
     spending: Spending
 
+    def within(self, root: Path | None) -> Completer: ...
     async def load(self) -> object: ...
     def drafts(self, context: Context, *, priority: Priority) -> AsyncGenerator[Draft, None]: ...
     async def warm(self, context: Context) -> None: ...

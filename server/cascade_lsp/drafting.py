@@ -143,8 +143,10 @@ class DraftingServer(BehindServer):
     # -- the cascade's life --------------------------------------------------------------------
 
     async def _ready(self, uri: str) -> Completer:
-        """Return the cascade with a model loaded; a cancelled keystroke never stops the loading."""
-        cascade = await asyncio.shield(self._begin_loading(uri))
+        """Return the cascade with a model loaded, for the project of a document; a cancelled
+        keystroke never stops the loading."""
+        loaded = await asyncio.shield(self._begin_loading(uri))
+        cascade = loaded.within(self.root_of(uri))
         cascade.spending = self.may_spend()
         self._unload_later(manual=not cascade.spending.automatic)
         return cascade

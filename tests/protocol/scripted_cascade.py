@@ -41,6 +41,9 @@ class ScriptedCascade:
     calls: list = field(default_factory=list)
     ended: list = field(default_factory=list)
 
+    def within(self, root):
+        return self
+
     async def load(self):
         await self._call("load", self.script.load_s)
         if self.script.fails_to_load:
