@@ -155,7 +155,6 @@ async def typing(window: Product, rate: float, seconds: float) -> list[tuple[flo
         await asyncio.sleep(began + number / rate - time.perf_counter())
         window.type(letter)
         asked.append(asyncio.create_task(timed(window)))
-    window.text = window.text.rstrip() + window.text[len(window.text.rstrip()) :]
     found = await asyncio.gather(*asked)
     window.type("x")  # what a server previews ends without blanks
     return found

@@ -133,8 +133,12 @@ class Product:
 
     def recorded(self) -> set[str]:
         """Return the decisions in the ledger; an id is its table's key, so it has one row."""
-        with closing(sqlite3.connect(self.ledger)) as database:
-            return {row[0] for row in database.execute("SELECT id FROM decisions")}
+        not_made = f"{self.ledger.as_uri()}?mode=rw"  # by who only looks
+        try:
+            with closing(sqlite3.connect(not_made, uri=True)) as database:
+                return {row[0] for row in database.execute("SELECT id FROM decisions")}
+        except sqlite3.OperationalError:  # it is not begun yet
+            return set()
 
     async def unrecorded(self) -> set[str]:
         """Return what was shown and is not on record: it is written behind the answer, soon."""
@@ -184,10 +188,12 @@ def of_home(home: Path) -> list[psutil.Process]:
 
 
 @asynccontextmanager
-async def product(home: Path, **settings: object) -> AsyncIterator[Product]:
-    """Start the product for a home, with an editor at its pipes."""
+async def product(
+    home: Path, module: str = "cascade_lsp", **settings: object
+) -> AsyncIterator[Product]:
+    """Start the product for a home, with an editor at its pipes; `module` is its command."""
     chosen = {"engine": {"linger_s": 5}, **NOWHERE, **settings}
-    command = ["-m", "cascade_lsp", "serve", "--log-file", str(home / "server.log")]
+    command = ["-m", module, "serve", "--log-file", str(home / "server.log")]
     environment = {"CASCADE_HOME": str(home)}
     async with far_editor(configuration=chosen, command=command, env=environment) as editor:
         yield Product(home, editor, chosen)

@@ -6,10 +6,7 @@ import os
 import psutil
 import pytest
 
-from tests.faults.product import make_home, product
 from tests.protocol.editors import far_editor
-
-ADD = "def add(first, second):\n    return first +"
 
 
 @pytest.fixture
@@ -115,24 +112,3 @@ async def test_a_model_that_never_ends_holds_up_nobody(tmp_path):
             for version in range(2, 12):
                 editor.type(0, 2 + version, "1", version, uri="file:///w/a.py")
                 await editor.complete(0, 3 + version, uri="file:///w/a.py")
-
-
-async def test_what_is_put_to_sleep_goes_on_where_it_was(tmp_path):
-    async with product(make_home(tmp_path)) as window:
-        await window.begin(ADD)
-        assert await window.suggested()
-        sleepers = [
-            *(p for kind in ("worker", "host", "server") for p in window.processes(kind)),
-        ]
-        assert len(sleepers) == 3
-        for one in sleepers:
-            one.suspend()
-        await asyncio.sleep(3)
-        window.type(" second\n    return first")
-        asked = window.ask()
-        for one in sleepers:
-            one.resume()
-        await asyncio.wait_for(asked, 90)
-        window.type(" +")
-        assert await window.suggested()
-        assert await window.servers_text() == window.text
