@@ -303,6 +303,21 @@ async def test_without_a_workspace_no_file_is_read(tmp_path: Path) -> None:
     assert await alone.extra(alone.at("a.py", "from m import total\n║")) == ""
 
 
+async def test_a_file_is_told_with_the_folder_that_it_is_of(tmp_path: Path) -> None:
+    first, second = Project(tmp_path / "first"), Project(tmp_path / "second")
+    first.write("rates.py", "def rate() -> float: ...\n")
+    folders = [tmp_path, first.root, second.root]
+    first.workspace = replace(first.workspace, folders=folders, may_be_seen=lambda _: True)
+    await first.extra(second.at("shop.py", lines("apple", 20) + "║"))
+    await first.extra(first.at("a.py", "from rates import rate\n║"))
+    seen = first.neighbours.extra(first.at("a.py", "from rates import rate\n║"), LIMIT)
+    assert seen.extra_files == ((str(first.root), "rates.py"), (str(second.root), "shop.py"))
+    first.workspace = replace(first.workspace, folders=[second.root])
+    await first.extra(first.at("b.py", lines("pear", 20) + "║"))
+    seen = first.neighbours.extra(second.at("c.py", "║"), LIMIT)
+    assert ("", "b.py") in seen.extra_files
+
+
 # -- places visited lately -------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from cascade_lsp.engine.remote import RemoteEngine
 from cascade_lsp.engine.remote_options import RemoteOptions
 from cascade_lsp.permission import Permission
 from cascade_lsp.policy import Reason
+from cascade_lsp.privacy import PROJECT
 from cascade_lsp.sandbox import SandboxOptions, make_sandbox
 from cascade_lsp.turn import Tier
 from tests.engine.test_remote import Purse
@@ -55,7 +56,7 @@ def make(tmp_path, url, sandbox, *, small=None, large=None, plan="paper", **opti
     """Return a cascade with a small model that is wrong, and a remote one."""
     wanted = RemoteOptions(url=url, **options)
     engine = RemoteEngine(wanted, "", Purse())
-    gate = Permission(wanted, tmp_path / "privacy.toml", tmp_path, engine)
+    gate = Permission(wanted, tmp_path / "privacy.toml", engine)
     tiers = [Tier("small", "s", small or local(WRONG))]
     if large:
         tiers.append(Tier("large", "l", large))
@@ -168,11 +169,17 @@ async def test_a_second_opinion_of_the_remote_model_takes_the_drafts_place(tmp_p
     assert record.answer.text == "total + 1)"
 
 
+def seeing(context, folder):
+    """Return a place that sees a part of a file in a workspace's folder."""
+    files = ((str(folder), "rates.py"),)
+    return replace(context, extra="# rates.py\nRATE = 7\n", extra_files=files)
+
+
 @pytest.mark.parametrize(("globs", "shown"), [((), False), (("*.py",), True), (("x.py",), False)])
 async def test_parts_of_other_files_are_sent_only_where_the_list_names_them(
     tmp_path, at, globs, shown
 ):
-    context = replace(at("x = "), extra="# rates.py\nRATE = 7\n", extra_paths=("rates.py",))
+    context = seeing(at("x = "), tmp_path)
     async with scripted(saying("1")) as server:
         cascade = make(tmp_path, server.url, None, context=globs, api="chat", plan="default")
         await cascade.second(context, await cascade.draft(context), rejected=True)
@@ -182,12 +189,24 @@ async def test_parts_of_other_files_are_sent_only_where_the_list_names_them(
 
 async def test_parts_of_a_blocked_file_are_not_sent_along_with_an_open_one(tmp_path, at):
     (tmp_path / "privacy.toml").write_text('blocked = ["rates.py"]')
-    context = replace(at("x = "), extra="# rates.py\nRATE = 7\n", extra_paths=("rates.py",))
+    context = seeing(at("x = "), tmp_path)
     async with scripted(saying("1")) as server:
         cascade = make(tmp_path, server.url, None, context=("*",), api="chat", plan="default")
         await cascade.second(context, await cascade.draft(context), rejected=True)
         await cascade.close()
     assert server.calls and "RATE" not in str(server.calls[0].body)
+
+
+@pytest.mark.parametrize(("folder", "shown"), [("first", True), ("second", False), ("", False)])
+async def test_the_policy_of_the_folder_that_a_part_is_of_counts(tmp_path, at, folder, shown):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / PROJECT).write_text('blocked = ["rates.py"]')
+    context = seeing(at("x = ", "first/shop.py"), tmp_path / folder if folder else "")
+    async with scripted(saying("1")) as server:
+        cascade = make(tmp_path, server.url, None, context=("*",), api="chat", plan="default")
+        await cascade.second(context, await cascade.draft(context), rejected=True)
+        await cascade.close()
+    assert ("RATE" in str(server.calls[0].body)) == shown
 
 
 async def test_a_preview_shows_what_would_be_sent_and_sends_nothing(tmp_path, sandbox, at):

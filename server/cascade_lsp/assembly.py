@@ -38,7 +38,7 @@ def make_cascade(settings: Settings, root: Path | None = None, key: str = "") ->
         if (tier := _tier(role, getattr(settings.models, role), settings, lease))
     ]
     if settings.remote.url and settings.network == "on":
-        tiers.append(_remote(settings, root, key))
+        tiers.append(_remote(settings, key))
     runner_of = _runners(settings)
     here = runner_of(root)
     return Cascade(tiers, here.sandbox, settings.completion, here.limits, here.finder, runner_of)
@@ -104,12 +104,12 @@ def _tier(role: str, name: str, settings: Settings, lease: Lease) -> Tier | None
     return Tier(role, model.name, engine, line=style.line, body=style.body, tests=style.tests)
 
 
-def _remote(settings: Settings, root: Path | None, key: str) -> Tier:
+def _remote(settings: Settings, key: str) -> Tier:
     from cascade_lsp.engine.remote import RemoteEngine  # nobody else needs a network library
 
     options = settings.remote
     engine = RemoteEngine(options, keys.find(options, key), Spending(settings))
-    gate = Permission(options, paths.privacy_path(), root, engine)
+    gate = Permission(options, paths.privacy_path(), engine)
     model = options.model or options.host
     return Tier("remote", model, engine, line="psm", body="chat", tests="chat", gate=gate)
 

@@ -42,9 +42,9 @@ class Context:
 
     `extra` is what a model sees of other files, before the prefix. It makes no other place: what
     was suggested stays good when it changes, so no cache asks for it; and it may be left out where
-    less may be shown than the document; `extra_paths` are those files, below their workspace's
-    folder. `first_line` is where the editor's own text begins in the
-    document, which is longer where that is a notebook's cell.
+    less may be shown than the document; `extra_files` are those files, each as its workspace's
+    folder ("" if it is in none) and its path below that. `first_line` is where the editor's own
+    text begins in the document, which is longer where that is a notebook's cell.
     """
 
     document: str
@@ -56,7 +56,7 @@ class Context:
     version: int
     extra: str = ""
     first_line: int = 0
-    extra_paths: tuple[str, ...] = ()
+    extra_files: tuple[tuple[str, str], ...] = ()
 
     @property
     def line_head(self) -> str:

@@ -37,12 +37,12 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What stands behind a name of a text: the head of its definition, as source, and the path of
-    the file that has it, below the workspace's folder. Of a module, one for each definition,
-    bound as "module.name"."""
+    """What stands behind a name of a text: the head of its definition, as source, and the file
+    that has it, as `Workspace.shown` gives it. Of a module, one for each definition, bound as
+    "module.name"."""
 
     bound: str
-    path: str
+    file: tuple[str, str]
     text: str
 
 
@@ -121,6 +121,13 @@ class Workspace:
         inside = (one for one in self.folders if one.resolve() in real.parents)
         return max(inside, key=lambda one: one in file.parents, default=None)
 
+    def shown(self, file: Path) -> tuple[str, str]:
+        """Return the innermost folder that a file is named in and its path below it; "" and its
+        name where it is named in none."""
+        inside = [one for one in self.folders if one in file.parents]
+        folder = max(inside, key=lambda one: len(one.parts), default=None)
+        return (str(folder), file.relative_to(folder).as_posix()) if folder else ("", file.name)
+
 
 @dataclass(frozen=True, slots=True)
 class _Module:
@@ -158,18 +165,18 @@ class Reader:
     ) -> Iterator[Head]:
         """Yield what is behind a name: in the module, in one that it has it from, or a module."""
         for file in _files(wanted, document, language, workspace.folders):
-            folder = workspace.folder_of(file)
-            module = self._module(file, language, workspace) if folder else None
-            if folder is None or module is None:
+            inside = workspace.folder_of(file)
+            module = self._module(file, language, workspace) if inside else None
+            if module is None:
                 continue
-            path = _below(folder, file)
+            shown = workspace.shown(file)
             if wanted.name in ("", "*"):
                 of = f"{wanted.bound}." if not wanted.name else ""
                 public = {n: text for n, text in module.heads.items() if not n.startswith("_")}
-                yield from (Head(f"{of}{name}", path, text) for name, text in public.items())
+                yield from (Head(f"{of}{name}", shown, text) for name, text in public.items())
                 return
             if text := module.heads.get(wanted.name):
-                yield Head(wanted.bound, path, text)
+                yield Head(wanted.bound, shown, text)
                 return
             for one in module.passing_on(wanted) if depth else ():
                 if found := list(self._behind(one, file, language, workspace, depth - 1)):
@@ -235,8 +242,3 @@ def _files(
 
 def _is_in(path: Path, folder: Path) -> bool:
     return path == folder or folder in path.parents
-
-
-def _below(folder: Path, file: Path) -> str:
-    """Return a path as it is shown: below the workspace's folder, never above it."""
-    return file.relative_to(folder).as_posix() if folder in file.parents else file.name

@@ -50,7 +50,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown to a model in one document, of which files by their paths, and for which state
+    """What is shown to a model in one document, of which files, and for which state
     of things it was chosen: the line of the cursor, where the window begins, the imports, and the
     heads behind them."""
 
@@ -60,7 +60,7 @@ class View:
     heads: tuple[Head, ...]
     limit: int
     text: str
-    paths: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
 
 
 class Neighbours:
@@ -102,10 +102,10 @@ class Neighbours:
             or (view.start, view.imports, view.heads, view.limit) != (start, wanted, heads, limit)
             or abs(view.line - line) > BLOCK_LINES
         ):
-            text, paths = self._chosen(context, heads, limit)
-            view = View(line, start, wanted, heads, limit, text, paths)
+            text, files = self._chosen(context, heads, limit)
+            view = View(line, start, wanted, heads, limit, text, files)
             self._views[context.uri] = view
-        return replace(context, extra=view.text, extra_paths=view.paths)
+        return replace(context, extra=view.text, extra_files=view.files)
 
     async def read(self, context: Context) -> None:
         """Read what a document imports, in a thread."""
@@ -131,37 +131,41 @@ class Neighbours:
 
     def _chosen(
         self, context: Context, heads: Iterable[Head], limit: int
-    ) -> tuple[str, tuple[str, ...]]:
+    ) -> tuple[str, tuple[tuple[str, str], ...]]:
         """Choose what fits: heads of what is named near the cursor, other heads, then the places
         visited last that are not like the one at hand."""
         workspace, sign = self._workspace(), _comment(context.language)
         if not sign:
             return "", ()
+
+        def shown(uri: str) -> tuple[str, str]:
+            return workspace.shown(path_of(uri) or Path(uri))
+
         near = set(re.findall(r"\w+", _without_imports(context.prefix) + context.suffix))
-        room = limit - len(title := _titled(sign, _shown(context.uri, workspace), ""))
+        room = limit - len(title := _titled(sign, shown(context.uri)[1], ""))
         kept = list[Head]()
         for head in sorted(heads, key=lambda one: one.bound.split(".")[-1] not in near):
-            if (size := len(_titled(sign, head.path, head.text))) <= room:
+            if (size := len(_titled(sign, head.file[1], head.text))) <= room:
                 kept.append(head)
                 room -= size
-        chunks = dict[str, str]()
+        chunks = dict[str, tuple[str, str]]()
         here = _words(_around(context))
         for chunk in reversed(self._chunks):
             if self._is_useful(chunk, context, workspace) and not _alike(chunk.words, here):
-                path = _shown(chunk.uri, workspace)
-                block = _titled(sign, path, chunk.text)
+                file = shown(chunk.uri)
+                block = _titled(sign, file[1], chunk.text)
                 if len(block) <= room:
-                    chunks[block] = path
+                    chunks[block] = file
                     room -= len(block)
         ordered = [head for head in heads if head in kept]
-        files = [
-            _titled(sign, path, "\n".join(dict.fromkeys(head.text for head in some)))
-            for path, some in groupby(ordered, key=lambda one: one.path)
+        blocks = [
+            _titled(sign, file[1], "\n".join(dict.fromkeys(head.text for head in some)))
+            for file, some in groupby(ordered, key=lambda one: one.file)
         ]
-        if not files and not chunks:
+        if not blocks and not chunks:
             return "", ()
-        paths = dict.fromkeys([*(head.path for head in ordered), *chunks.values()])
-        return "".join([*files, *reversed(chunks), title]), tuple(paths)
+        files = dict.fromkeys([*(head.file for head in ordered), *chunks.values()])
+        return "".join([*blocks, *reversed(chunks), title]), tuple(files)
 
     def _is_useful(self, chunk: Chunk, context: Context, workspace: Workspace) -> bool:
         """Say whether a chunk is of another document, in its language, and may still be seen."""
@@ -208,12 +212,3 @@ def _comment(language: str) -> str:
 def _titled(sign: str, path: str, text: str) -> str:
     """Return a text under its path; without a text, the path alone as a head for what follows."""
     return f"{sign}{path}\n" + (f"{text}\n\n" if text else "")
-
-
-def _shown(uri: str, workspace: Workspace) -> str:
-    """Return a document's path as it is shown: below the workspace's folder, or its name."""
-    path = path_of(uri) or Path(uri)
-    for folder in workspace.folders:
-        if folder in path.parents:
-            return path.relative_to(folder).as_posix()
-    return path.name

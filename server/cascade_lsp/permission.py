@@ -22,12 +22,10 @@ if TYPE_CHECKING:  # it needs a network library
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """The rules for one server; `policy` is the user's privacy policy, `root` the folder of the
-    project."""
+    """The rules for one server; `policy` is the user's privacy policy."""
 
     options: RemoteOptions
     policy: Path
-    root: Path | None
     engine: "RemoteEngine"
 
     async def refusal(self, uri: str) -> str:
@@ -55,10 +53,11 @@ class Permission:
         """Return what the server would be sent for prompts."""
         return self.engine.preview(prompts)
 
-    def shares(self, paths: Sequence[str]) -> bool:
-        """Say whether parts of these files of the workspace may be sent along with one that may."""
+    def shares(self, files: Sequence[tuple[str, str]]) -> bool:
+        """Say whether parts of these files may be sent along with one that may: the user's list
+        names their paths below their workspace's folder, and each one's own policy lets it out."""
         globs = GitIgnoreSpec.from_lines(self.options.context)
-        root = self.root
-        if root is None:
-            return not paths
-        return all(globs.match_file(one) and not self.withheld(root / one) for one in paths)
+        return all(
+            folder and globs.match_file(path) and not self.withheld(Path(folder) / path)
+            for folder, path in files
+        )

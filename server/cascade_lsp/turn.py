@@ -362,8 +362,8 @@ def choose(matrix: Matrix, evidence: Sequence[Evidence], tiers: Sequence[str]) -
 
 def shown(tier: Tier, context: Context) -> Context:
     """Return what of a context a tier may be shown."""
-    if tier.gate and not tier.gate.shares(context.extra_paths):
-        return replace(context, extra="", extra_paths=())
+    if tier.gate and not tier.gate.shares(context.extra_files):
+        return replace(context, extra="", extra_files=())
     return context
 
 

@@ -193,8 +193,9 @@ class Gate(Protocol):
         nothing would be."""
         ...
 
-    def shares(self, paths: Sequence[str]) -> bool:
-        """Say whether it may be shown parts of other files, by their paths in the workspace."""
+    def shares(self, files: Sequence[tuple[str, str]]) -> bool:
+        """Say whether it may be shown parts of other files, each by its workspace's folder and its
+        path below that."""
         ...
 
 
