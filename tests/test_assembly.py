@@ -89,8 +89,7 @@ def test_the_project_of_an_editor_is_its_first_folder(
 
 
 @pytest.mark.parametrize(("network", "there"), [("off", False), ("on", True)])
-def test_a_remote_model_is_a_tier_only_where_the_network_is_on(network, there, monkeypatch):
-    monkeypatch.setenv("SHOP_KEY", "sk-x")  # so that no keyring is asked
-    remote = RemoteOptions(url="http://127.0.0.1:9/v1", key_variable="SHOP_KEY")
+def test_a_remote_model_is_a_tier_only_where_the_network_is_on(network, there):
+    remote = RemoteOptions(url="http://127.0.0.1:9/v1")
     cascade = make_cascade(Settings(network=network, remote=remote))
     assert ("remote" in cascade.tiers) == there

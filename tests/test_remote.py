@@ -55,7 +55,7 @@ def local(body):
 def make(tmp_path, url, sandbox, *, small=None, large=None, plan="paper", **options):
     """Return a cascade with a small model that is wrong, and a remote one."""
     wanted = RemoteOptions(url=url, **options)
-    engine = RemoteEngine(wanted, "", Purse())
+    engine = RemoteEngine(wanted, str, Purse())
     gate = Permission(wanted, tmp_path / "privacy.toml", engine)
     tiers = [Tier("small", "s", small or local(WRONG))]
     if large:

@@ -6,7 +6,7 @@ The one place where the product's parts are put together; it decides nothing.
 import re
 import sys
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from cascade_lsp import catalogue, keys, paths
@@ -108,13 +108,13 @@ def _remote(settings: Settings, key: str) -> Tier:
     from cascade_lsp.engine.remote import RemoteEngine  # nobody else needs a network library
 
     options = settings.remote
-    engine = RemoteEngine(options, keys.find(options, key), Spending(settings))
+    engine = RemoteEngine(options, partial(keys.find, options, key), LedgerMeter(settings))
     gate = Permission(options, paths.privacy_path(), engine)
     model = options.model or options.host
     return Tier("remote", model, engine, line="psm", body="chat", tests="chat", gate=gate)
 
 
-class Spending:
+class LedgerMeter:
     """The ledger as the remote engine's meter, opened when it is first needed."""
 
     def __init__(self, settings: Settings) -> None:

@@ -58,7 +58,7 @@ async def client(engine: RemoteEngine, first: int, until: float, rows: list[tupl
 async def measure(url: str, clients: int) -> str:
     """Return one row of the table."""
     options = RemoteOptions(url=url, timeout_s=120, api="infill", day_tokens=10**9)
-    engine = RemoteEngine(options, "", Purse())
+    engine = RemoteEngine(options, str, Purse())
     rows: list[tuple[str, float]] = []
     began, used = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
     until = began + SECONDS

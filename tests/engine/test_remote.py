@@ -52,7 +52,7 @@ class Purse:
 
 
 def engine(url: str, purse: Purse | None = None, key: str = KEY, **options) -> RemoteEngine:
-    return RemoteEngine(RemoteOptions(url=url, **options), key, purse or Purse())
+    return RemoteEngine(RemoteOptions(url=url, **options), lambda: key, purse or Purse())
 
 
 async def answer(remote: RemoteEngine, *prompts: Prompt):

@@ -10,7 +10,7 @@ record.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import nan
@@ -73,9 +73,10 @@ class Breaker:
 class RemoteEngine:
     """A remote model as an engine."""
 
-    def __init__(self, options: RemoteOptions, key: str, meter: Meter) -> None:
+    def __init__(self, options: RemoteOptions, find_key: Callable[[], str], meter: Meter) -> None:
         self.options = options
-        self._key = key
+        self._find_key = find_key  # which may ask a keyring, and so take a while
+        self._key = ""
         self._meter = meter
         self._breaker = Breaker()
         self._apis: list[Api] = list(get_args(Api)) if options.api == "auto" else [options.api]
@@ -225,11 +226,13 @@ class RemoteEngine:
             raise RemoteError(f"what was spent could not be noted ({error})") from error
 
     async def _post(self, asked: Request) -> openai.AsyncStream[Any]:
-        client = self._client = self._client or self._make_client()
+        if self._client is None:
+            self._key = self._key or await asyncio.to_thread(self._find_key)
+            self._client = self._client or self._make_client()
         root = self.options.url.rstrip("/")
         paths = {"chat": "/chat/completions", "completions": "/completions"}
         path = paths.get(asked.api) or f"{root.removesuffix('/v1')}/infill"
-        return await client.post(
+        return await self._client.post(
             path, cast_to=object, body=asked.body, stream=True, stream_cls=openai.AsyncStream[Any]
         )
 
