@@ -131,8 +131,9 @@ async def test_infill_is_asked_beside_the_versioned_interfaces_with_both_sides_o
 
 
 async def test_the_small_model_behind_llama_cpps_own_server_fills_a_hole_and_writes_a_function():
+    pieces = (*HOLE.pieces[:3], Piece("text", "\n"), HOLE.pieces[4])
     async with llama() as url:
-        (text,), used = await answer(engine(url, timeout_s=200.0), HOLE)
+        (text,), used = await answer(engine(url, timeout_s=200.0), replace(HOLE, pieces=pieces))
         assert text.strip() == "second"
         assert [one.api for one in used.sent] == ["infill", "completions"]
         (body,), _ = await answer(engine(url, timeout_s=200.0), TURNS)
