@@ -16,13 +16,14 @@ GREY, BLUE, YELLOW = "#808890", "#2f81f7", "#d29922"
 def tell(rows: Sequence[dict], kills: Sequence[dict], picture: Path) -> str:
     """Return the tables of docs/reliability.md, and save its picture."""
     days = {part: [row for row in rows if row["part"] == part] for part in ("day", "real")}
-    found = [killed(kills), *(grown(part, of) for part, of in days.items() if of)]
-    for row in rows:
-        if row["part"] in ("windows", "idle"):
-            shown = ", ".join(f"{k} {v}" for k, v in row.items() if k not in ("run", "last"))
-            found.append(shown)
+    others = [row for row in rows if row["part"] not in days]
     draw(days, picture)
-    return "\n\n".join(found)
+    return "\n\n".join([*tables(days, kills), *map(str, others)])
+
+
+def tables(days: dict[str, list[dict]], kills: Sequence[dict]) -> list[str]:
+    """Return the tables of the soak and of the days that were measured."""
+    return [killed(kills), *(grown(part, rows) for part, rows in days.items() if rows)]
 
 
 def killed(kills: Sequence[dict]) -> str:
