@@ -17,6 +17,7 @@ from tests import models
 from tests.protocol.editors import AUTOMATIC, ROOT, far_editor
 
 ANSWER_S = 90.0  # a model is loaded anew, on a machine that may be slow
+TRIES = 8
 RECORD_S = 20.0  # one waits for another one's transaction
 VICTIMS = ("worker", "host", "sandbox", "child", "writer", "server")
 # Nobody listens there: what would be asked of it fails at once, and what it would be sent can be
@@ -74,6 +75,15 @@ class Product:
         items = (await asyncio.wait_for(self.ask(), ANSWER_S))["items"]
         self.show(items)
         return items
+
+    async def suggestion(self) -> list[dict]:
+        """Return what is suggested once an answer holds something: on a slow machine one may be
+        empty, as no key waits longer than a first line may take."""
+        for _ in range(TRIES):
+            if items := await self.suggested():
+                return items
+            await asyncio.sleep(1)
+        return []
 
     def show(self, items: list[dict]) -> None:
         """Take note of what the editor was given to show."""

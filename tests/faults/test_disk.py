@@ -26,7 +26,7 @@ async def completes(home, **settings) -> list[str]:
     """See that the product completes a line; return what it told the user."""
     async with product(home, completion={"verify": False}, **settings) as window:
         await window.begin(ADD)
-        (item,) = await window.suggested()
+        (item,) = await window.suggestion()
         assert "second" in item["insertText"]
         await recorded_or_told(window)
         assert await window.editor.end() == 0
@@ -65,7 +65,7 @@ async def type_on(window: Product, times: int = 3) -> int:
     came = 0
     for number in range(times):
         window.type(f" second\n\n\ndef add_{number}(first, second):\n    return first +")
-        came += bool(await window.suggested())
+        came += bool(await window.suggestion())
     return came
 
 
@@ -96,7 +96,7 @@ async def test_a_disk_that_was_full_for_a_while_loses_nothing_that_was_on_record
     mounted(state, "size=400k")
     async with product(home, completion={"verify": False}) as window:
         await window.begin(ADD)
-        assert await window.suggested()
+        assert await window.suggestion()
         assert not await window.unrecorded()
         before = set(window.shown)
         fill(state)
@@ -114,7 +114,7 @@ async def test_a_disk_that_was_full_for_a_while_loses_nothing_that_was_on_record
 async def test_a_ledger_that_is_damaged_while_it_is_used_costs_no_suggestion(home):
     async with product(home, completion={"verify": False}) as window:
         await window.begin(ADD)
-        assert await window.suggested()
+        assert await window.suggestion()
         assert not await window.unrecorded()
         for part in window.ledger.parent.glob("ledger.sqlite3*"):  # its log, too, if it has one
             part.write_bytes(os.urandom(part.stat().st_size))
@@ -175,7 +175,7 @@ async def test_settings_of_every_wrong_kind_are_told_once_and_the_rest_holds(hom
 async def test_a_model_that_finds_no_memory_is_told_and_holds_up_nobody(home):
     async with product(home, completion={"verify": False}) as window:
         await window.begin(ADD)
-        assert await window.suggested()
+        assert await window.suggestion()
         (host,) = window.processes("host")
         host.rlimit(psutil.RLIMIT_AS, (300_000_000, 300_000_000))  # the next worker's, too
         assert window.kill("worker")

@@ -16,7 +16,7 @@ async def test_a_clock_that_jumps_by_years_costs_neither_suggestions_nor_records
     async with product(home, module="tests.faults.jumping_clock") as window:
         await window.begin(ADD)
         for number in range(6):
-            assert await window.suggested()
+            assert await window.suggestion()
             window.type(f" second\n\n\ndef add_{number}(first, second):\n    return first +")
         assert not await window.unrecorded()
         assert await window.editor.run("cascade.statistics", "30")
@@ -28,7 +28,7 @@ async def test_a_clock_that_jumps_by_years_costs_neither_suggestions_nor_records
 async def test_what_is_put_to_sleep_goes_on_where_it_was(tmp_path, sleepers):
     async with product(make_home(tmp_path)) as window:
         await window.begin(ADD)
-        assert await window.suggested()
+        assert await window.suggestion()
         asleep = [one for kind in sleepers for one in window.processes(kind)]
         assert len(asleep) == len(sleepers)
         for one in asleep:
@@ -40,7 +40,7 @@ async def test_what_is_put_to_sleep_goes_on_where_it_was(tmp_path, sleepers):
             one.resume()
         await asyncio.wait_for(asked, ANSWER_S)
         window.type(" +")
-        assert await window.suggested()
+        assert await window.suggestion()
         assert await window.servers_text() == window.text
 
 
