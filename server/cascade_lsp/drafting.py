@@ -127,7 +127,8 @@ class DraftingServer(BehindServer):
         self.work.written_tokens += len(draft.logprobs)
         tokens = draft.usage.prompt_tokens
         desk.density = density_after(desk.density, draft.asked_chars, tokens)
-        if draft.text or writing.whole:
+        # A model that was lost has read nothing: that it was silent is no answer to keep.
+        if draft.text or (writing.whole and tokens):
             self._cache.put(place.context, draft.text, draft.id)
         ready = Ready(cascade, place, draft, writing.whole)
         if writing.shown or (writing.whole and not draft.text):

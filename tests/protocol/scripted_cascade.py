@@ -62,7 +62,8 @@ class ScriptedCascade:
         if self.script.fails == "prints":
             print("from Python")  # noqa: T201 - what a careless library does
             os.write(1, b"from C\n")
-        draft = Draft(f"d{self.calls.count('draft')}", "", "small", (-0.1,), Usage(), time.time())
+        number, read = self.calls.count("draft"), Usage(prompt_tokens=9, cached_tokens=9)
+        draft = Draft(f"d{number}", "", "small", (-0.1,), read, time.time())
         text = self.script.text
         for end in range(1, len(text)) if self.script.letter_s else ():
             await asyncio.sleep(self.script.letter_s)
