@@ -114,6 +114,14 @@ async def test_where_it_may_not_be_asked_the_local_large_model_is_and_the_record
     assert "It was not asked" in explain.decision(record)
 
 
+async def test_where_nobody_else_was_wanted_a_refusal_is_not_spoken_of(tmp_path, sandbox, at):
+    (tmp_path / "privacy.toml").write_text('blocked = ["shop.py"]')
+    cascade = make(tmp_path, "https://models.example/v1", sandbox, small=local(RIGHT))
+    record = await cascade.complete(at(STUB))
+    await cascade.close()
+    assert record.decision.action == "accept" and record.remote == ""
+
+
 async def test_a_server_that_is_not_mine_sees_what_the_policy_lets_anybody_see(
     tmp_path, sandbox, at
 ):

@@ -464,6 +464,7 @@ class Cascade:
 
     def _record(self, place: Place, chosen: int, ms: float) -> Record:
         context, target = place.context, place.target
+        accepted = [one.decision.action for one in place.attempts] == ["accept"]
         return Record(
             id=place.id,
             created=place.created,
@@ -478,7 +479,7 @@ class Cascade:
             attempts=tuple(place.attempts),
             chosen=chosen,
             ms=round(ms, 1),
-            remote=place.remote,
+            remote="" if accepted else place.remote,  # nobody else was wanted
             lost=place.lost,
             power=place.spending.told,
         )
